@@ -11,3 +11,4 @@ pub mod nats;
 pub use bus::{
     Bus, BusError, BusInfo, Consumer, Delivery, Message, Queue, QueueState, ReplyTo, Subscription,
 };
+pub use memory::{MemoryBus, MemoryOptions};

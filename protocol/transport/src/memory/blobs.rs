@@ -1,0 +1,80 @@
+//! Bytes by their hash, up to a bounded total.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use visor_protocol::ids::ContentHash;
+
+use crate::BusError;
+
+/// Hashing more than this takes over a millisecond and moves off the runtime's threads.
+const HASHED_INLINE_BYTES: usize = 512 * 1024;
+
+#[derive(Debug)]
+pub(super) struct Blobs {
+    kept: Mutex<Kept>,
+    limit: u64,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    by_hash: HashMap<ContentHash, Bytes>,
+    bytes: u64,
+}
+
+impl Blobs {
+    pub(super) fn new(limit: u64) -> Self {
+        Self { kept: Mutex::default(), limit }
+    }
+
+    pub(super) async fn put(&self, bytes: Bytes) -> Result<ContentHash, BusError> {
+        let hash = hash(&bytes).await?;
+        let mut kept = self.kept.lock();
+        if kept.by_hash.contains_key(&hash) {
+            return Ok(hash);
+        }
+        let total = kept.bytes + bytes.len() as u64;
+        if total > self.limit {
+            return Err(BusError::Unavailable {
+                what: format!("storing a blob of {} bytes", bytes.len()),
+                why: format!(
+                    "this process keeps {} of at most {} bytes of blobs",
+                    kept.bytes, self.limit
+                ),
+            });
+        }
+        kept.bytes = total;
+        kept.by_hash.insert(hash, bytes);
+        Ok(hash)
+    }
+
+    pub(super) fn get(&self, hash: ContentHash, limit: u64) -> Result<Bytes, BusError> {
+        let bytes = self.kept.lock().by_hash.get(&hash).cloned();
+        let bytes = bytes.ok_or(BusError::NoBlob { hash })?;
+        if bytes.len() as u64 > limit {
+            return Err(BusError::TooLarge {
+                subject: format!("blob {hash}"),
+                len: bytes.len(),
+                limit: usize::try_from(limit).unwrap_or(usize::MAX),
+            });
+        }
+        Ok(bytes)
+    }
+
+    pub(super) fn contains(&self, hash: ContentHash) -> bool {
+        self.kept.lock().by_hash.contains_key(&hash)
+    }
+}
+
+/// The hash of these bytes, computed where it does not hold up a runtime.
+pub(crate) async fn hash(bytes: &Bytes) -> Result<ContentHash, BusError> {
+    if bytes.len() <= HASHED_INLINE_BYTES {
+        return Ok(ContentHash::of(bytes));
+    }
+    let shared = bytes.clone();
+    // Fails only when the runtime is being shut down.
+    tokio::task::spawn_blocking(move || ContentHash::of(&shared))
+        .await
+        .map_err(|_| BusError::Closed)
+}

@@ -1,1 +1,0 @@
-//! The bus within one process.
