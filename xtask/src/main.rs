@@ -1,2 +1,51 @@
-//! placeholder
-fn main() {}
+//! `cargo xtask`: the chores of this repository that need code.
+//!
+//! - [`test`]: gets the parts the tests need, runs every test, stops what it started
+//! - [`deps`]: what may be depended on, and who may depend on whom
+//! - [`interrupt`], [`process`], [`tools`]: running other programs without leaving any behind
+
+mod deps;
+mod interrupt;
+mod process;
+mod say;
+mod test;
+mod tools;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Chores of this repository.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Get what the tests need, run all of them, stop what was started.
+    Test(test::Args),
+    /// Check licences, sources, duplicates, bans and layers of all dependencies.
+    Deps(deps::Args),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match &cli.command {
+        Command::Test(args) => test::run(args),
+        Command::Deps(args) => deps::run(args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<interrupt::Interrupted>() => {
+            say::line(&format!("{error}"));
+            ExitCode::from(130)
+        }
+        Err(error) => {
+            say::line(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
