@@ -5,6 +5,7 @@
 //! - [`nats`]: NATS with JetStream, 2.9 or later
 
 pub mod bus;
+mod content;
 pub mod memory;
 pub mod nats;
 

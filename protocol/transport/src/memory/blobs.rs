@@ -6,10 +6,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use visor_protocol::ids::ContentHash;
 
-use crate::BusError;
-
-/// Hashing more than this takes over a millisecond and moves off the runtime's threads.
-const HASHED_INLINE_BYTES: usize = 512 * 1024;
+use crate::{BusError, content};
 
 #[derive(Debug)]
 pub(super) struct Blobs {
@@ -29,7 +26,7 @@ impl Blobs {
     }
 
     pub(super) async fn put(&self, bytes: Bytes) -> Result<ContentHash, BusError> {
-        let hash = hash(&bytes).await?;
+        let hash = content::hash(&bytes).await?;
         let mut kept = self.kept.lock();
         if kept.by_hash.contains_key(&hash) {
             return Ok(hash);
@@ -65,16 +62,4 @@ impl Blobs {
     pub(super) fn contains(&self, hash: ContentHash) -> bool {
         self.kept.lock().by_hash.contains_key(&hash)
     }
-}
-
-/// The hash of these bytes, computed where it does not hold up a runtime.
-pub(crate) async fn hash(bytes: &Bytes) -> Result<ContentHash, BusError> {
-    if bytes.len() <= HASHED_INLINE_BYTES {
-        return Ok(ContentHash::of(bytes));
-    }
-    let shared = bytes.clone();
-    // Fails only when the runtime is being shut down.
-    tokio::task::spawn_blocking(move || ContentHash::of(&shared))
-        .await
-        .map_err(|_| BusError::Closed)
 }
