@@ -1,0 +1,76 @@
+//! The `.visor.yaml` language: from text to a checked [`Config`], or to every mistake in the text.
+//!
+//! - [`model`]: the checked configuration that everything else uses
+//! - `node`: the text as written, a tree with places
+//! - `reader`: reading values out of the tree while gathering mistakes
+//! - `keys`: every key of the language, and what this build does with it
+//! - `document`, `check`, `sandbox`: the parts of a file
+//! - `graph`: dependencies that do not exist or go round in circles
+//! - `references`: `$NAME` in values of `env`
+
+mod check;
+mod document;
+mod graph;
+mod keys;
+mod model;
+mod node;
+mod reader;
+mod references;
+mod sandbox;
+
+use std::sync::Arc;
+
+use visor_protocol::api::{ConfigSource, MAX_CONFIG_BYTES};
+
+pub use keys::EVENTS;
+pub use model::{Check, Config, Criticality, Dependency, Does, SandboxDefinition, TagFilter};
+pub use references::resolve;
+
+use crate::diagnostic::{Diagnostic, Diagnostics, Source};
+
+/// A configuration that can be run.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// What the file says.
+    pub config: Arc<Config>,
+    /// What in it is probably not as meant.
+    pub warnings: Diagnostics,
+}
+
+/// Reads a configuration.
+///
+/// # Errors
+/// All mistakes of the file at once, its warnings among them.
+pub fn load(source: &ConfigSource) -> Result<Loaded, Diagnostics> {
+    if source.text.len() > MAX_CONFIG_BYTES {
+        return Err(too_large(source));
+    }
+    let source = Arc::new(Source { name: source.name.clone(), text: source.text.clone() });
+    let mut found = Diagnostics::new(Arc::clone(&source));
+    let (tree, mistakes) = node::parse(&source);
+    mistakes.into_iter().for_each(|mistake| found.push(mistake));
+    let config = tree.and_then(|tree| document::read(&source, &tree, &mut found));
+    found.sort();
+    match config {
+        Some(config) if found.errors() == 0 => {
+            Ok(Loaded { config: Arc::new(config), warnings: found })
+        }
+        _ => Err(found),
+    }
+}
+
+/// The text of a refused file is not kept.
+fn too_large(source: &ConfigSource) -> Diagnostics {
+    let kept = Source { name: source.name.clone(), text: String::new() };
+    Diagnostics::one(
+        Arc::new(kept),
+        Diagnostic::error(
+            "visor::config::too_large",
+            format!(
+                "the file has {} bytes; a configuration has at most {MAX_CONFIG_BYTES}",
+                source.text.len()
+            ),
+        )
+        .help("is this the right file? scripts of that size belong into files of their own"),
+    )
+}

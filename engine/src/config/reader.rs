@@ -1,0 +1,304 @@
+//! Reading values out of the tree. Whatever does not fit is recorded with its place, and reading
+//! goes on.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use super::node::{Node, Value};
+use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::suggest::nearest;
+
+/// Reads one file.
+pub(super) struct Reader<'a> {
+    text: &'a str,
+    found: &'a mut Diagnostics,
+    suggestions_left: u32,
+}
+
+/// A file that needs more suggestions than this is no file of ours, and comparing costs time.
+const SUGGESTIONS: u32 = 200;
+
+/// A key of a mapping.
+pub(super) struct Key<'a> {
+    pub(super) name: &'a str,
+    pub(super) span: Range<usize>,
+    /// The whole entry in words, for example `` `timeout` of check `lint` ``.
+    pub(super) owner: &'a str,
+}
+
+impl Key<'_> {
+    pub(super) fn says(&self) -> String {
+        if self.owner.is_empty() {
+            format!("`{}`", self.name)
+        } else {
+            format!("`{}` of {}", self.name, self.owner)
+        }
+    }
+
+    /// The value's place, or the key's when the value has none that can be shown.
+    pub(super) fn place_of(&self, node: &Node) -> Range<usize> {
+        match &node.value {
+            Value::List(_) | Value::Map(_) | Value::Null => self.span.clone(),
+            Value::Bool(_) | Value::Integer(_) | Value::Number(_) | Value::Text(_) => {
+                let span = node.span();
+                if span.is_empty() { self.span.clone() } else { span }
+            }
+        }
+    }
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(text: &'a str, found: &'a mut Diagnostics) -> Self {
+        Self { text, found, suggestions_left: SUGGESTIONS }
+    }
+
+    /// What was probably meant.
+    pub(super) fn near<'c>(
+        &mut self,
+        written: &str,
+        candidates: impl IntoIterator<Item = &'c str>,
+    ) -> Option<&'c str> {
+        self.suggestions_left = self.suggestions_left.checked_sub(1)?;
+        nearest(written, candidates)
+    }
+
+    pub(super) fn push(&mut self, diagnostic: Diagnostic) {
+        self.found.push(diagnostic);
+    }
+
+    /// The entries of a mapping.
+    pub(super) fn entries<'n>(&mut self, node: &'n Node, owner: &'n str) -> Vec<(Key<'n>, &'n Node)>
+    where
+        'a: 'n,
+    {
+        let entries: &[(Node, Node)] = match &node.value {
+            Value::Map(entries) => entries,
+            _ => &[],
+        };
+        let mut readable = Vec::with_capacity(entries.len());
+        for (key, value) in entries {
+            if let Some(name) = key.scalar(self.text) {
+                readable.push((Key { name, span: key.span(), owner }, value));
+            } else if matches!(key.value, Value::Null) {
+                readable.push((Key { name: "null", span: key.span(), owner }, value));
+            } else {
+                self.push(
+                    Diagnostic::error("visor::config::wrong_type", "a key must be a plain name")
+                        .label(key.span(), format!("this is {}", key.kind())),
+                );
+            }
+        }
+        readable
+    }
+
+    pub(super) fn wrong_type(&mut self, key: &Key<'_>, node: &Node, expected: &str) {
+        let found = node.kind();
+        let label = match node.value {
+            Value::Null => "nothing is given".to_owned(),
+            _ => format!("this is {found}"),
+        };
+        self.push(
+            Diagnostic::error(
+                "visor::config::wrong_type",
+                format!("{} must be {expected}", key.says()),
+            )
+            .label(key.place_of(node), label),
+        );
+    }
+
+    pub(super) fn invalid(&mut self, key: &Key<'_>, node: &Node, message: String, label: &str) {
+        self.push(
+            Diagnostic::error("visor::config::invalid_value", message)
+                .label(key.place_of(node), label),
+        );
+    }
+
+    /// Text; numbers and truth values are taken as they are written.
+    pub(super) fn text(&mut self, key: &Key<'_>, node: &Node) -> Option<String> {
+        let text = node.scalar(self.text).map(str::to_owned);
+        if text.is_none() {
+            self.wrong_type(key, node, "text");
+        }
+        text
+    }
+
+    /// Text with something in it.
+    pub(super) fn some_text(&mut self, key: &Key<'_>, node: &Node) -> Option<String> {
+        let text = self.text(key, node)?;
+        if text.trim().is_empty() {
+            self.invalid(key, node, format!("{} is empty", key.says()), "nothing in here");
+            return None;
+        }
+        if text.contains('\0') {
+            let message = format!("{} contains a NUL character", key.says());
+            self.invalid(key, node, message, "no program can be given that");
+            return None;
+        }
+        Some(text)
+    }
+
+    /// True or false.
+    pub(super) fn flag(&mut self, key: &Key<'_>, node: &Node) -> Option<bool> {
+        if let Value::Bool(flag) = node.value {
+            return Some(flag);
+        }
+        self.wrong_type(key, node, "`true` or `false`");
+        None
+    }
+
+    /// A whole number within limits.
+    pub(super) fn number(
+        &mut self,
+        key: &Key<'_>,
+        node: &Node,
+        limits: std::ops::RangeInclusive<u64>,
+    ) -> Option<u64> {
+        match node.value {
+            Value::Integer(number) if limits.contains(&number) => Some(number),
+            Value::Integer(_) | Value::Number(_) => {
+                let message = format!(
+                    "{} must be a whole number from {} to {}",
+                    key.says(),
+                    limits.start(),
+                    limits.end()
+                );
+                self.invalid(key, node, message, "out of range");
+                None
+            }
+            Value::Null | Value::Bool(_) | Value::Text(_) | Value::List(_) | Value::Map(_) => {
+                self.wrong_type(key, node, "a whole number");
+                None
+            }
+        }
+    }
+
+    /// Texts: one, or a list of them. Nothing is an empty list.
+    pub(super) fn texts(&mut self, key: &Key<'_>, node: &Node) -> Vec<(String, Range<usize>)> {
+        match &node.value {
+            Value::Null => Vec::new(),
+            Value::List(items) => {
+                let mut texts = Vec::with_capacity(items.len());
+                for item in items {
+                    if let Some(text) = item.scalar(self.text) {
+                        texts.push((text.to_owned(), item.span()));
+                    } else {
+                        self.push(
+                            Diagnostic::error(
+                                "visor::config::wrong_type",
+                                format!("{} must be a list of texts", key.says()),
+                            )
+                            .label(
+                                if item.span().is_empty() { key.span.clone() } else { item.span() },
+                                format!("this is {}", item.kind()),
+                            ),
+                        );
+                    }
+                }
+                texts
+            }
+            Value::Map(_) => {
+                self.wrong_type(key, node, "text or a list of texts");
+                Vec::new()
+            }
+            Value::Bool(_) | Value::Integer(_) | Value::Number(_) | Value::Text(_) => {
+                let text = node.scalar(self.text).unwrap_or_default().to_owned();
+                vec![(text, key.place_of(node))]
+            }
+        }
+    }
+
+    /// One of some words.
+    pub(super) fn word<T: Copy>(
+        &mut self,
+        key: &Key<'_>,
+        node: &Node,
+        words: &[(&'static str, T)],
+    ) -> Option<T> {
+        let text = self.text(key, node)?;
+        let found = words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
+        if found.is_none() {
+            let all: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+            let help = self.near(&text, all.iter().copied()).map_or_else(
+                || format!("one of {}", list(&all)),
+                |word| format!("did you mean `{word}`?"),
+            );
+            self.push(
+                Diagnostic::error(
+                    "visor::config::invalid_value",
+                    format!("`{}` is not a value of {}", clip(&text), key.says()),
+                )
+                .label(key.place_of(node), "not known")
+                .help(help),
+            );
+        }
+        found
+    }
+
+    /// Variables: names and single values.
+    pub(super) fn env(&mut self, key: &Key<'_>, node: &Node) -> BTreeMap<String, String> {
+        let mut env = BTreeMap::new();
+        match &node.value {
+            Value::Null => {}
+            Value::Map(_) => {
+                let owner = key.says();
+                for (name, value) in self.entries(node, &owner) {
+                    if name.name.is_empty() || name.name.contains(['=', '\0']) {
+                        self.push(
+                            Diagnostic::error(
+                                "visor::config::invalid_value",
+                                format!("`{}` cannot be the name of a variable", clip(name.name)),
+                            )
+                            .label(name.span, "names have no `=` and are not empty"),
+                        );
+                    } else if let Value::Null = value.value {
+                        env.insert(name.name.to_owned(), String::new());
+                    } else if let Some(text) = self.text(&name, value) {
+                        if text.contains('\0') {
+                            let message = format!("{} contains a NUL character", name.says());
+                            self.invalid(&name, value, message, "no program can be given that");
+                        } else {
+                            env.insert(name.name.to_owned(), text);
+                        }
+                    }
+                }
+            }
+            Value::Bool(_)
+            | Value::Integer(_)
+            | Value::Number(_)
+            | Value::Text(_)
+            | Value::List(_) => self.wrong_type(key, node, "a mapping of names to values"),
+        }
+        env
+    }
+
+    /// Expects a mapping; anything else is reported.
+    pub(super) fn is_map(&mut self, key: &Key<'_>, node: &Node, what: &str) -> bool {
+        let is_map = matches!(node.value, Value::Map(_));
+        if !is_map {
+            self.wrong_type(key, node, what);
+        }
+        is_map
+    }
+}
+
+/// `` `a`, `b` or `c` ``
+pub(super) fn list(words: &[&str]) -> String {
+    match words {
+        [] => String::new(),
+        [one] => format!("`{one}`"),
+        [first @ .., last] => {
+            let first: Vec<String> = first.iter().map(|word| format!("`{word}`")).collect();
+            format!("{} or `{last}`", first.join(", "))
+        }
+    }
+}
+
+/// Text of the file inside a message: short, on one line.
+pub(super) fn clip(text: &str) -> String {
+    let mut clipped: String =
+        text.chars().take(60).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if text.chars().nth(60).is_some() {
+        clipped.push('…');
+    }
+    clipped
+}

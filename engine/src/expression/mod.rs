@@ -1,0 +1,45 @@
+//! `if` and `fail_if`: JavaScript that sees a check's surroundings and nothing else.
+//!
+//! - [`scope`]: what an expression sees
+//! - `prelude`: the helper functions of the language
+//! - `javascript`: QuickJS with limits on memory, time and stack
+
+mod javascript;
+mod prelude;
+mod scope;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use serde_json::Value;
+use visor_protocol::event::Expression;
+
+pub use scope::Scope;
+
+use crate::plan::CheckIndex;
+
+/// An expression with all that it sees. It can be evaluated anywhere, on any thread.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Evaluation {
+    /// Whose expression.
+    pub check: CheckIndex,
+    /// Which of its expressions.
+    pub which: Expression,
+    /// Its text.
+    pub source: Arc<str>,
+    /// What it sees.
+    pub scope: Scope,
+}
+
+/// Evaluates an expression to `true` or `false`.
+///
+/// It takes at most about a tenth of a second and 16 MiB, and belongs on a thread that may be held
+/// up for that long.
+///
+/// # Errors
+/// When the text is no expression, refers to something that does not exist, throws, or exceeds its
+/// limits. The message is one for people.
+pub fn evaluate(evaluation: &Evaluation) -> Result<Value, String> {
+    javascript::evaluate(&evaluation.source, &evaluation.scope).map(Value::Bool)
+}
