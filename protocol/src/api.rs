@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::Timestamp;
-use crate::ids::{ChannelId, PoolName, RunId, WorkerId};
+use crate::ids::{ChannelId, ContentHash, PoolName, RunId, WorkerId};
 use crate::job::Workspace;
 use crate::result::{RunReport, RunState, RunSummary};
 use crate::subject::ApiOperation;
@@ -212,6 +212,13 @@ pub enum Response {
     Status(Box<FleetStatus>),
     /// Jobs given up on.
     DeadLetters(Vec<DeadLetter>),
+    /// The answer is too large for a message: an `Envelope<Reply>` in the blob store.
+    Stored {
+        /// Its hash.
+        hash: ContentHash,
+        /// Its size.
+        bytes: u64,
+    },
 }
 
 /// A refusal.

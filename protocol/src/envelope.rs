@@ -85,11 +85,19 @@ impl<T: Serialize> Envelope<T> {
     /// # Errors
     /// When the message is larger than [`MAX_MESSAGE_BYTES`].
     pub fn encode(&self) -> Result<Bytes, WireError> {
-        let bytes = rmp_serde::to_vec_named(self).map_err(WireError::Encode)?;
+        let bytes = self.encode_stored()?;
         if bytes.len() > MAX_MESSAGE_BYTES {
             return Err(WireError::TooLarge { len: bytes.len() });
         }
-        Ok(bytes.into())
+        Ok(bytes)
+    }
+
+    /// The bytes to keep in the blob store, of whatever size.
+    ///
+    /// # Errors
+    /// When the value cannot be written as MessagePack.
+    pub fn encode_stored(&self) -> Result<Bytes, WireError> {
+        Ok(rmp_serde::to_vec_named(self).map_err(WireError::Encode)?.into())
     }
 }
 
@@ -102,6 +110,14 @@ impl<T: DeserializeOwned> Envelope<T> {
         if bytes.len() > MAX_MESSAGE_BYTES {
             return Err(WireError::TooLarge { len: bytes.len() });
         }
+        Self::decode_stored(bytes)
+    }
+
+    /// Reads what [`Envelope::encode_stored`] gave. The caller has bounded its size.
+    ///
+    /// # Errors
+    /// When the bytes are no message of this type, or come from a newer version.
+    pub fn decode_stored(bytes: &[u8]) -> Result<Self, WireError> {
         match rmp_serde::from_slice::<Self>(bytes) {
             Ok(envelope) if envelope.v > VERSION => Err(WireError::Version { found: envelope.v }),
             Ok(envelope) => Ok(envelope),

@@ -8,7 +8,7 @@ use crate::Timestamp;
 use crate::api::Submission;
 use crate::ids::{Attempt, ChannelId, CheckName, JobId, PoolName, RunId, WorkerId};
 use crate::outcome::Outcome;
-use crate::result::{CheckState, RunState};
+use crate::result::{CheckResult, CheckState, RunState};
 use crate::worker::Ticket;
 
 /// An event with its place in its run's history.
@@ -63,7 +63,13 @@ pub enum RunEvent {
         why: String,
     },
     /// The job is over.
-    Settled(Box<Outcome>),
+    Settled {
+        /// What the worker reported.
+        outcome: Box<Outcome>,
+        /// What that means. Kept beside the report so that a run is rebuilt from its journal
+        /// alone, also when a large output has left the blob store.
+        result: Box<CheckResult>,
+    },
     /// Something was reported too late, and changed nothing.
     Stale {
         /// Which attempt.

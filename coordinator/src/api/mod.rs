@@ -1,0 +1,17 @@
+//! Questions and orders, whoever brings them: HTTP, the bus, or this process.
+//!
+//! - [`service`]: the trait, and the one thing that has it
+//! - [`submit`]: accepting runs
+//! - [`read`]: runs, logs, workers, status
+//! - [`why`]: what a check waits for, or why it ended
+//! - [`serve`]: answers on the bus
+
+mod read;
+mod serve;
+mod service;
+mod submit;
+mod why;
+
+pub(crate) use serve::run as serve_bus;
+pub use service::ApiService;
+pub(crate) use service::Service;

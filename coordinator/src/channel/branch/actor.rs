@@ -1,0 +1,612 @@
+//! The branch actor: one open run.
+//!
+//! Whatever happens becomes an event in the book at once, and goes to the journal with all that
+//! followed from it. Only when the journal has it does the branch act on it: start checks, answer
+//! the submitter, acknowledge the outcome. While one commit is under way, further events gather
+//! for the next.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
+use visor_engine::{CheckIndex, Effect, Evaluation, Plan};
+use visor_protocol::api::{ApiError, DeadLetter, Submission};
+use visor_protocol::event::{Notice, Recorded, RunEvent};
+use visor_protocol::ids::{Attempt, JobId, PoolName, WorkerId};
+use visor_protocol::outcome::{End, Fault, Outcome};
+use visor_protocol::result::{CheckResult, RunReport, RunState};
+use visor_protocol::time::Timestamp;
+use visor_protocol::worker::Ticket;
+
+use super::tell;
+use crate::channel::book::{self, Phase, RunBook};
+use crate::channel::check::{self, CheckActor};
+use crate::gauges::Gauges;
+use crate::probe::ProbePoint;
+use crate::results::Ack;
+use crate::services::Services;
+use crate::store::{RunWrite, StoreError};
+
+/// A journal that refuses is asked again after this pause; what happens meanwhile gathers.
+const COMMIT_RETRY: Duration = Duration::from_millis(500);
+
+/// A check actor that falls over this often is not started again.
+const CHECK_RESTARTS: u32 = 3;
+
+/// Answers a submitter.
+pub(crate) type Accepted = RpcReplyPort<Result<(), ApiError>>;
+
+/// What others say to a branch.
+pub(crate) enum Msg {
+    /// Take the run up: commit its acceptance, or rebuild it from its journal.
+    Begin(Origin, Option<Accepted>),
+    /// The same run was submitted again: answer as soon as it is committed.
+    SubmittedAgain(Accepted),
+    /// The journal has answered.
+    Committed(Result<(), StoreError>),
+    /// The pause after a refusal is over.
+    RetryCommit,
+    /// An expression was evaluated.
+    Evaluated(Evaluation, Result<serde_json::Value, String>),
+    /// A worker runs the job.
+    Started { ticket: Ticket, worker: WorkerId, at: Timestamp },
+    /// The job needs another attempt.
+    Requeue { job: JobId, attempt: Attempt, why: String, after: Duration },
+    /// The job is over.
+    Settle {
+        outcome: Box<Outcome>,
+        result: Box<CheckResult>,
+        dead_letter: Option<Vec<String>>,
+        ack: Option<Ack>,
+    },
+    /// Something was reported too late.
+    Stale { ticket: Ticket, worker: WorkerId, ack: Option<Ack> },
+    /// Somebody wants the run stopped.
+    Cancel(String, RpcReplyPort<bool>),
+    /// The run's time is over.
+    TimedOut,
+    /// How the run stands.
+    Report(RpcReplyPort<Box<RunReport>>),
+}
+
+/// Where a branch comes from.
+pub(crate) enum Origin {
+    /// It was just submitted.
+    Submission,
+    /// It is in the journal: the coordinator was restarted, or the branch fell over.
+    Journal(Vec<Recorded>),
+}
+
+/// What a branch is started with.
+#[derive(Clone)]
+pub(crate) struct Arguments {
+    pub(crate) submission: Arc<Submission>,
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) pool: PoolName,
+    pub(crate) services: Arc<Services>,
+}
+
+/// The actor of one run.
+pub(crate) struct BranchActor;
+
+pub(crate) struct State {
+    arguments: Arguments,
+    book: Option<RunBook>,
+    /// Events in the book that the journal has not been given.
+    pending: Pending,
+    /// What waits for the commit under way.
+    committing: Option<Pending>,
+    /// The batch of the commit under way, for when it is refused.
+    batch: Option<RunWrite>,
+    checks: HashMap<u32, ActorRef<check::Msg>>,
+    seq_of: HashMap<ActorId, u32>,
+    restarts: HashMap<u32, u32>,
+    accepted: Vec<Accepted>,
+    is_accepted: bool,
+}
+
+/// Events, and what may be done when they are committed.
+#[derive(Default)]
+struct Pending {
+    events: Vec<Recorded>,
+    dead_letters: Vec<DeadLetter>,
+    actions: Vec<Action>,
+    notices: Vec<Notice>,
+    finished: bool,
+}
+
+enum Action {
+    Start { seq: u32, held_by: Option<(WorkerId, Timestamp)> },
+    Requeued { seq: u32, attempt: Attempt, after: Duration },
+    Stop { seq: u32 },
+    CheckOver { seq: u32 },
+    Evaluate(Evaluation),
+    Ack(Ack),
+}
+
+impl Pending {
+    fn is_empty(&self) -> bool {
+        self.events.is_empty() && self.actions.is_empty() && self.notices.is_empty()
+    }
+}
+
+impl Actor for BranchActor {
+    type Msg = Msg;
+    type State = State;
+    type Arguments = Arguments;
+
+    async fn pre_start(
+        &self,
+        _: ActorRef<Msg>,
+        arguments: Arguments,
+    ) -> Result<State, ActorProcessingErr> {
+        Ok(State {
+            arguments,
+            book: None,
+            pending: Pending::default(),
+            committing: None,
+            batch: None,
+            checks: HashMap::new(),
+            seq_of: HashMap::new(),
+            restarts: HashMap::new(),
+            accepted: Vec::new(),
+            is_accepted: false,
+        })
+    }
+
+    async fn handle(
+        &self,
+        me: ActorRef<Msg>,
+        message: Msg,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            Msg::Begin(origin, reply) => {
+                state.accepted.extend(reply);
+                state.begin(&me, origin)?;
+            }
+            Msg::SubmittedAgain(reply) => {
+                if state.is_accepted {
+                    let _ = reply.send(Ok(()));
+                } else {
+                    state.accepted.push(reply);
+                }
+            }
+            Msg::Committed(result) => state.committed(&me, result)?,
+            Msg::RetryCommit => state.write(&me),
+            Msg::Evaluated(evaluation, value) => {
+                let name = state.book()?.check_name(evaluation.check).clone();
+                state.record(book::evaluated(name, evaluation.which, value))?;
+            }
+            Msg::Started { ticket, worker, at } => {
+                // Not worth a commit of its own: a restart learns it from the worker's heartbeat.
+                // It goes to the journal with whatever comes next.
+                let before = state.pending.notices.len();
+                state.record(RunEvent::Started { ticket, worker, at })?;
+                let notices = state.pending.notices.split_off(before);
+                let Arguments { services, submission, .. } = &state.arguments;
+                services.notices.send(notices, submission.watched);
+                return Ok(());
+            }
+            Msg::Requeue { job, attempt, why, after } => {
+                Gauges::add(&state.arguments.services.gauges.attempts_requeued);
+                state.record(RunEvent::Requeued { job, attempt, why })?;
+                state.pending.actions.push(Action::Requeued { seq: job.seq, attempt, after });
+            }
+            Msg::Settle { outcome, result, dead_letter, ack } => {
+                state.settle(outcome, result, dead_letter, ack)?;
+            }
+            Msg::Stale { ticket, worker, ack } => {
+                Gauges::add(&state.arguments.services.gauges.reports_stale);
+                state.record(RunEvent::Stale { ticket, worker })?;
+                state.pending.actions.extend(ack.map(Action::Ack));
+            }
+            Msg::Cancel(reason, reply) => {
+                let running = !state.book()?.is_finished();
+                if running {
+                    state.record(RunEvent::CancelRequested { reason })?;
+                }
+                let _ = reply.send(running);
+            }
+            Msg::TimedOut => {
+                if !state.book()?.is_finished() {
+                    state.record(RunEvent::TimedOut)?;
+                }
+            }
+            Msg::Report(reply) => {
+                let _ = reply.send(Box::new(state.book()?.report()));
+            }
+        }
+        state.flush(&me)
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        me: ActorRef<Msg>,
+        event: SupervisionEvent,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        match event {
+            SupervisionEvent::ActorFailed(cell, error) => {
+                state.check_fell_over(&me, cell.get_id(), &error.to_string())?;
+                state.flush(&me)
+            }
+            SupervisionEvent::ActorTerminated(..)
+            | SupervisionEvent::ActorStarted(_)
+            | SupervisionEvent::ProcessGroupChanged(_) => Ok(()),
+        }
+    }
+
+    async fn post_stop(
+        &self,
+        me: ActorRef<Msg>,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        let services = &state.arguments.services;
+        let run = state.arguments.submission.run;
+        services.directory.remove_branch(run, me.get_id());
+        for seq in state.checks.keys() {
+            services.directory.remove_check(JobId { run, seq: *seq });
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    fn book(&self) -> Result<&RunBook, ActorProcessingErr> {
+        self.book.as_ref().ok_or_else(|| "the branch was told something before it began".into())
+    }
+
+    fn now(&self) -> Timestamp {
+        self.arguments.services.clock.now()
+    }
+
+    fn begin(&mut self, me: &ActorRef<Msg>, origin: Origin) -> Result<(), ActorProcessingErr> {
+        let Arguments { submission, plan, .. } = &self.arguments;
+        match origin {
+            Origin::Submission => {
+                let now = self.now();
+                let (book, effects) = RunBook::open(Arc::clone(submission), Arc::clone(plan), now);
+                let accepted = Recorded {
+                    at: now,
+                    event: RunEvent::Accepted(Box::new((**submission).clone())),
+                };
+                self.pending.notices.extend(tell::of_event(&book, &accepted));
+                self.pending.events.push(accepted);
+                self.book = Some(book);
+                self.take(effects)?;
+                self.start_timer(me, Duration::ZERO);
+            }
+            Origin::Journal(history) => {
+                let book = RunBook::replay(submission, Arc::clone(plan), &history)
+                    .ok_or("the journal of the run does not begin with its acceptance")?;
+                let since = self.now().since(book.summary().submitted_at);
+                for evaluation in book.open_evaluations() {
+                    self.pending.actions.push(Action::Evaluate(evaluation.clone()));
+                }
+                for (seq, entry) in book.open_jobs() {
+                    let held_by = match entry.phase {
+                        Phase::Running => entry.worker.clone().zip(entry.started_at),
+                        Phase::Queued | Phase::Settled => None,
+                    };
+                    self.pending.actions.push(Action::Start { seq, held_by });
+                }
+                self.is_accepted = true;
+                self.book = Some(book);
+                self.start_timer(me, since);
+            }
+        }
+        Ok(())
+    }
+
+    fn start_timer(&self, me: &ActorRef<Msg>, elapsed: Duration) {
+        if let Some(millis) = self.arguments.submission.timeout_ms {
+            let left = Duration::from_millis(millis).saturating_sub(elapsed);
+            me.send_after(left, || Msg::TimedOut);
+        }
+    }
+
+    /// Takes an event into the book, with everything that follows from it.
+    fn record(&mut self, event: RunEvent) -> Result<(), ActorProcessingErr> {
+        let recorded = Recorded { at: self.now(), event };
+        let book = self.book.as_mut().ok_or("the branch has not begun")?;
+        let effects = book.apply(&recorded);
+        self.pending.notices.extend(tell::of_event(book, &recorded));
+        self.pending.events.push(recorded);
+        self.take(effects)
+    }
+
+    fn take(&mut self, effects: Vec<Effect>) -> Result<(), ActorProcessingErr> {
+        for effect in effects {
+            if let Some((seq, check)) = tell::started(&effect) {
+                self.queue(seq, check)?;
+                continue;
+            }
+            match effect {
+                Effect::Evaluate(evaluation) => {
+                    self.pending.actions.push(Action::Evaluate(*evaluation));
+                }
+                Effect::Fail { check, fault } => {
+                    let at = self.now();
+                    let notice = tell::of_fault(self.book()?, at, check, &fault);
+                    self.pending.notices.push(notice);
+                }
+                Effect::Skip { check, reason } => {
+                    let at = self.now();
+                    let notice = tell::of_skip(self.book()?, at, check, &reason);
+                    self.pending.notices.push(notice);
+                }
+                Effect::Cancel { seq, .. } => self.pending.actions.push(Action::Stop { seq }),
+                Effect::Finish { state } => {
+                    self.record(RunEvent::Finished { state })?;
+                    self.pending.finished = true;
+                }
+                Effect::Start { .. } => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn queue(&mut self, seq: u32, check: CheckIndex) -> Result<(), ActorProcessingErr> {
+        let run = self.arguments.submission.run;
+        let name = self.book()?.check_name(check).clone();
+        let pool = self.arguments.pool.clone();
+        self.record(RunEvent::Queued { job: JobId { run, seq }, check: name, pool })?;
+        Gauges::add(&self.arguments.services.gauges.jobs_queued);
+        self.pending.actions.push(Action::Start { seq, held_by: None });
+        Ok(())
+    }
+
+    fn settle(
+        &mut self,
+        outcome: Box<Outcome>,
+        result: Box<CheckResult>,
+        dead_letter: Option<Vec<String>>,
+        ack: Option<Ack>,
+    ) -> Result<(), ActorProcessingErr> {
+        let seq = outcome.job.seq;
+        let book = self.book()?;
+        let Some(entry) = book.job(seq) else {
+            return Err(
+                format!("an outcome for job {} that was never asked for", outcome.job).into()
+            );
+        };
+        // A check that was rebuilt while its predecessor's report was under way may report twice.
+        if entry.phase == Phase::Settled {
+            let ticket = Ticket { job: outcome.job, attempt: outcome.attempt };
+            self.record(RunEvent::Stale { ticket, worker: outcome.worker.clone() })?;
+            self.pending.actions.extend(ack.map(Action::Ack));
+            return Ok(());
+        }
+        let name = book.check_name(entry.check).clone();
+        let services = Arc::clone(&self.arguments.services);
+        services.probe.hit(ProbePoint::BranchSettles { check: name.as_str() });
+        let at = self.now();
+        services.gauges.settled_at(at);
+        if let Some(history) = dead_letter {
+            let run = outcome.job.run;
+            let letter = DeadLetter { run, check: name.to_string(), at, history };
+            self.pending.dead_letters.push(letter);
+        }
+        self.record(RunEvent::Settled { outcome, result })?;
+        self.pending.actions.push(Action::CheckOver { seq });
+        self.pending.actions.extend(ack.map(Action::Ack));
+        Ok(())
+    }
+
+    /// Hands what is pending to the journal, unless a commit is under way.
+    fn flush(&mut self, me: &ActorRef<Msg>) -> Result<(), ActorProcessingErr> {
+        if self.committing.is_some() || self.pending.is_empty() {
+            return Ok(());
+        }
+        let pending = std::mem::take(&mut self.pending);
+        if pending.events.is_empty() {
+            self.act(me, pending);
+            return Ok(());
+        }
+        let book = self.book()?;
+        let count = u32::try_from(pending.events.len()).unwrap_or(u32::MAX);
+        let first = book.next_event() - count;
+        let mut batch = RunWrite::new(book.run(), first);
+        for event in &pending.events {
+            batch.push(event)?;
+        }
+        for letter in &pending.dead_letters {
+            batch.push_dead_letter(letter)?;
+        }
+        // The line in the list is written when the run begins and ends; in between the branch
+        // itself is asked.
+        if first == 0 || pending.finished {
+            batch.set_summary(&book.summary())?;
+            batch.open = Some(!pending.finished);
+        }
+        self.batch = Some(batch);
+        self.committing = Some(pending);
+        self.write(me);
+        Ok(())
+    }
+
+    fn write(&mut self, me: &ActorRef<Msg>) {
+        let Some(batch) = self.batch.clone() else { return };
+        let me = me.clone();
+        self.arguments.services.journal.commit(batch, move |result| {
+            let _ = me.cast(Msg::Committed(result));
+        });
+    }
+
+    fn committed(
+        &mut self,
+        me: &ActorRef<Msg>,
+        result: Result<(), StoreError>,
+    ) -> Result<(), ActorProcessingErr> {
+        if let Err(error) = result {
+            if !self.is_accepted {
+                // Nothing was promised yet: say so, and leave nothing behind.
+                let refusal = ApiError::new("visor::journal::unwritable", error.to_string())
+                    .retry_after(1_000);
+                for reply in self.accepted.drain(..) {
+                    let _ = reply.send(Err(refusal.clone()));
+                }
+                me.stop(Some("the journal refused the run".into()));
+                return Ok(());
+            }
+            me.send_after(COMMIT_RETRY, || Msg::RetryCommit);
+            return Ok(());
+        }
+        self.batch = None;
+        if !self.is_accepted {
+            self.is_accepted = true;
+            Gauges::add(&self.arguments.services.gauges.runs_accepted);
+            for reply in self.accepted.drain(..) {
+                let _ = reply.send(Ok(()));
+            }
+        }
+        if let Some(done) = self.committing.take() {
+            self.act(me, done);
+        }
+        Ok(())
+    }
+
+    /// The journal has it: now it may be done.
+    fn act(&mut self, me: &ActorRef<Msg>, done: Pending) {
+        let services = Arc::clone(&self.arguments.services);
+        services.notices.send(done.notices, self.arguments.submission.watched);
+        for action in done.actions {
+            match action {
+                Action::Start { seq, held_by } => self.start_check(me, seq, held_by),
+                Action::Requeued { seq, attempt, after } => {
+                    if let Some(check) = self.checks.get(&seq) {
+                        let _ = check.cast(check::Msg::Requeued { attempt, after });
+                    }
+                }
+                Action::Stop { seq } => {
+                    if let Some(check) = self.checks.get(&seq) {
+                        let _ = check.cast(check::Msg::Cancel);
+                    }
+                }
+                Action::CheckOver { seq } => self.end_check(seq),
+                Action::Evaluate(evaluation) => {
+                    let me = me.clone();
+                    // Milliseconds in the worst case, by its own limit; never on the actor.
+                    services.tasks.spawn_blocking(move || {
+                        let value = visor_engine::expression::evaluate(&evaluation);
+                        let _ = me.cast(Msg::Evaluated(evaluation, value));
+                    });
+                }
+                Action::Ack(ack) => ack.done(),
+            }
+        }
+        if done.finished {
+            services.gauges.runs_finished.fetch_add(1, Ordering::Relaxed);
+            me.stop(None);
+        }
+    }
+
+    fn start_check(
+        &mut self,
+        me: &ActorRef<Msg>,
+        seq: u32,
+        held_by: Option<(WorkerId, Timestamp)>,
+    ) {
+        let Some(entry) = self.book.as_ref().and_then(|book| book.job(seq)) else { return };
+        if entry.phase == Phase::Settled {
+            return;
+        }
+        let (attempt, history) = (entry.attempt, entry.history.clone());
+        let job = JobId { run: self.arguments.submission.run, seq };
+        let source = check::Source {
+            submission: Arc::clone(&self.arguments.submission),
+            plan: Arc::clone(&self.arguments.plan),
+            check: entry.check,
+            job,
+            pool: entry.pool.clone(),
+            shard: self.arguments.services.config.shard,
+        };
+        let services = Arc::clone(&self.arguments.services);
+        let arguments = check::Arguments {
+            source,
+            attempt,
+            history,
+            branch: me.clone(),
+            services: Arc::clone(&services),
+        };
+        match ractor::ActorRuntime::spawn_linked_instant(None, CheckActor, arguments, me.get_cell())
+        {
+            Ok((check, _)) => {
+                services.directory.add_check(job, check.clone());
+                self.seq_of.insert(check.get_id(), seq);
+                let _ = check.cast(check::Msg::Begin { held_by });
+                self.checks.insert(seq, check);
+            }
+            // Only a clash of names can do this, and checks have none.
+            Err(error) => tracing::error!(%error, %job, "check actor cannot be started"),
+        }
+    }
+
+    fn end_check(&mut self, seq: u32) {
+        let job = JobId { run: self.arguments.submission.run, seq };
+        self.arguments.services.directory.remove_check(job);
+        if let Some(check) = self.checks.remove(&seq) {
+            self.seq_of.remove(&check.get_id());
+            check.stop(None);
+        }
+    }
+
+    /// A check actor panicked: start it again from the book, or fail that check alone.
+    fn check_fell_over(
+        &mut self,
+        me: &ActorRef<Msg>,
+        id: ActorId,
+        error: &str,
+    ) -> Result<(), ActorProcessingErr> {
+        let Some(seq) = self.seq_of.remove(&id) else { return Ok(()) };
+        self.checks.remove(&seq);
+        let job = JobId { run: self.arguments.submission.run, seq };
+        let services = Arc::clone(&self.arguments.services);
+        services.directory.remove_check(job);
+        let Some(ticket) = self.book()?.ticket(seq) else { return Ok(()) };
+        // Whatever was handed out for it comes back as unknown and is stopped.
+        services.dispatcher.withdraw(ticket);
+        services.fleet.forget(ticket);
+        let restarts = self.restarts.entry(seq).or_default();
+        *restarts += 1;
+        let restarts = *restarts;
+        tracing::error!(%job, %error, restarts, "a check actor fell over");
+        if restarts <= CHECK_RESTARTS {
+            self.start_check(me, seq, None);
+            return Ok(());
+        }
+        let Some(entry) = self.book()?.job(seq) else { return Ok(()) };
+        if entry.phase == Phase::Settled {
+            return Ok(());
+        }
+        let check = entry.check;
+        let message = format!("the coordinator fell over this check {restarts} times: {error}");
+        let now = self.now();
+        let outcome = Outcome {
+            job,
+            attempt: ticket.attempt,
+            worker: services.own_id.clone(),
+            started_at: now,
+            finished_at: now,
+            end: End::Infrastructure(Fault {
+                code: "visor::coordinator::check_crashed".into(),
+                message,
+                retry: false,
+            }),
+            stdout: visor_protocol::outcome::Captured::default(),
+            stderr: visor_protocol::outcome::Captured::default(),
+            usage: visor_protocol::outcome::Usage::default(),
+            image: None,
+        };
+        let planned = self.arguments.plan.check(check);
+        let (stdout, stderr) = (&outcome.stdout, &outcome.stderr);
+        let result = visor_engine::result::interpret(planned, &outcome.end, stdout, stderr);
+        self.settle(Box::new(outcome), Box::new(result), None, None)
+    }
+}
+
+/// The state in which a run ends that cannot be taken up again.
+pub(crate) const UNRECOVERABLE: RunState = RunState::Failed;

@@ -1,0 +1,160 @@
+//! From journal events to what the world is told.
+
+use visor_engine::{CheckIndex, Effect};
+use visor_protocol::event::{News, Notice, Recorded, RunEvent};
+use visor_protocol::ids::JobId;
+use visor_protocol::outcome::Fault;
+use visor_protocol::result::{CheckState, SkipReason};
+use visor_protocol::time::Timestamp;
+
+use crate::channel::book::{RunBook, in_words};
+
+fn notice(book: &RunBook, at: Timestamp, what: News) -> Notice {
+    Notice { run: book.run(), channel: book.submission.channel.clone(), at, what }
+}
+
+/// What an event that was just applied to the book means for others; none for most.
+pub(super) fn of_event(book: &RunBook, recorded: &Recorded) -> Option<Notice> {
+    let at = recorded.at;
+    match &recorded.event {
+        RunEvent::Accepted(_) => {
+            let checks = u32::try_from(book.plan.checks().len()).unwrap_or(u32::MAX);
+            Some(notice(book, at, News::RunAccepted { checks }))
+        }
+        RunEvent::Queued { job, check, .. } => Some(notice(
+            book,
+            at,
+            News::Check {
+                check: check.clone(),
+                state: CheckState::Queued,
+                attempt: book.ticket(job.seq).map(|ticket| ticket.attempt),
+                job: Some(*job),
+                worker: None,
+                ran_ms: None,
+                issues: 0,
+                why: None,
+            },
+        )),
+        // The worker's own start is told, not the moment it was recorded.
+        RunEvent::Started { ticket, worker, at } => {
+            of_job(book, *at, ticket.job, CheckState::Running, |news| {
+                if let News::Check { attempt, worker: by, .. } = news {
+                    *attempt = Some(ticket.attempt);
+                    *by = Some(worker.clone());
+                }
+            })
+        }
+        RunEvent::Requeued { job, attempt, why } => {
+            of_job(book, at, *job, CheckState::Queued, |news| {
+                if let News::Check { attempt: to, why: reason, .. } = news {
+                    *to = Some(*attempt);
+                    *reason = Some(why.clone());
+                }
+            })
+        }
+        RunEvent::Settled { outcome, .. } => {
+            let check = book.job(outcome.job.seq)?.check;
+            let state = book.check_state(check);
+            let count = book.issue_count(check);
+            of_job(book, at, outcome.job, state, |news| {
+                if let News::Check { attempt, worker, ran_ms, issues, why, .. } = news {
+                    *attempt = Some(outcome.attempt);
+                    *worker = Some(outcome.worker.clone());
+                    let ran = outcome.finished_at.since(outcome.started_at);
+                    *ran_ms = Some(ran.as_secs_f64() * 1e3);
+                    *issues = count;
+                    *why = Some(in_words(&outcome.end));
+                }
+            })
+        }
+        RunEvent::Finished { state } => Some(notice(book, at, News::RunFinished { state: *state })),
+        RunEvent::Evaluated { .. }
+        | RunEvent::Stale { .. }
+        | RunEvent::CancelRequested { .. }
+        | RunEvent::TimedOut => None,
+    }
+}
+
+fn of_job(
+    book: &RunBook,
+    at: Timestamp,
+    job: JobId,
+    state: CheckState,
+    fill: impl FnOnce(&mut News),
+) -> Option<Notice> {
+    let check = book.job(job.seq)?.check;
+    let mut what = News::Check {
+        check: book.check_name(check).clone(),
+        state,
+        attempt: None,
+        job: Some(job),
+        worker: None,
+        ran_ms: None,
+        issues: 0,
+        why: None,
+    };
+    fill(&mut what);
+    Some(notice(book, at, what))
+}
+
+/// A check was skipped: the engine says so, and the journal implies it.
+pub(super) fn of_skip(
+    book: &RunBook,
+    at: Timestamp,
+    check: CheckIndex,
+    reason: &SkipReason,
+) -> Notice {
+    let why = match reason {
+        SkipReason::IfCondition { condition, error: None } => format!("`if` is false: {condition}"),
+        SkipReason::IfCondition { condition, error: Some(error) } => {
+            format!("`if` cannot be evaluated: {condition}: {error}")
+        }
+        SkipReason::DependencyFailed { dependencies } => {
+            format!("{} failed", dependencies.join(", "))
+        }
+        SkipReason::FailFast => "another check failed".into(),
+        SkipReason::Cancelled => "the run was cancelled".into(),
+        SkipReason::RunTimeout => "the run's time was over".into(),
+    };
+    unrun(book, at, check, CheckState::Skipped, why)
+}
+
+/// A check failed without having run.
+pub(super) fn of_fault(book: &RunBook, at: Timestamp, check: CheckIndex, fault: &Fault) -> Notice {
+    unrun(book, at, check, CheckState::Failed, fault.message.clone())
+}
+
+fn unrun(
+    book: &RunBook,
+    at: Timestamp,
+    check: CheckIndex,
+    state: CheckState,
+    why: String,
+) -> Notice {
+    notice(
+        book,
+        at,
+        News::Check {
+            check: book.check_name(check).clone(),
+            state,
+            attempt: None,
+            job: None,
+            worker: None,
+            ran_ms: None,
+            issues: 0,
+            why: Some(why),
+        },
+    )
+}
+
+/// The check that an effect starts, when it starts one.
+pub(super) fn started(effect: &Effect) -> Option<(u32, CheckIndex)> {
+    match effect {
+        Effect::Start { seq, check } => Some((*seq, *check)),
+        Effect::Evaluate(_)
+        | Effect::Skip { .. }
+        | Effect::Fail { .. }
+        | Effect::Cancel { .. }
+        | Effect::Finish { .. } => None,
+    }
+}

@@ -1,0 +1,361 @@
+//! What an event means for a job. The one rule that matters most: only the current attempt may
+//! settle it, and only once.
+
+use std::time::Duration;
+
+use visor_protocol::ids::{Attempt, WorkerId};
+use visor_protocol::outcome::{End, Fault};
+
+/// What happens to a job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Event<'a> {
+    /// A worker has taken an attempt.
+    Started { attempt: Attempt, worker: &'a WorkerId },
+    /// The worker that had the attempt is gone.
+    Lost { attempt: Attempt, why: &'a str },
+    /// An outcome has come.
+    Outcome { attempt: Attempt, end: &'a End },
+    /// The journal has the new attempt.
+    Requeued { attempt: Attempt },
+    /// The run does not want the job any more.
+    Cancel,
+    /// The worker did not answer the order to stop.
+    CancelOverdue,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Decision {
+    /// Nothing: it is known already.
+    Nothing,
+    /// Tell the branch that it runs.
+    Run,
+    /// The reporter has no right to it: it stops, and the branch notes it.
+    Stale,
+    /// The outcome settles the job.
+    Settle { dead_letter: bool },
+    /// The job ends without an outcome of a worker.
+    End { end: End, dead_letter: bool },
+    /// Another attempt, after this pause.
+    Requeue { attempt: Attempt, why: String, after: Duration },
+    /// Tell the worker to stop.
+    Stop { worker: WorkerId },
+}
+
+/// How often a job may be tried for reasons that are not its own.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// Attempts lost with their workers.
+    pub(super) lost: u32,
+    /// Attempts that could not be run.
+    pub(super) faults: u32,
+    /// It may be run twice.
+    pub(super) idempotent: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Phase {
+    /// No worker has the current attempt.
+    Queued,
+    /// A worker has it.
+    Running(WorkerId),
+    /// The journal is told of the next attempt.
+    Requeueing,
+    /// It is over.
+    Over,
+}
+
+/// A job.
+#[derive(Debug)]
+pub(super) struct Core {
+    attempt: Attempt,
+    phase: Phase,
+    limits: Limits,
+    lost: u32,
+    faults: u32,
+    cancelled: bool,
+    history: Vec<String>,
+}
+
+impl Core {
+    pub(super) fn new(attempt: Attempt, limits: Limits, history: Vec<String>) -> Self {
+        // A job that was rebuilt has lost at least as many attempts as it is beyond the first.
+        let lost = attempt.0.saturating_sub(1);
+        Self { attempt, phase: Phase::Queued, limits, lost, faults: 0, cancelled: false, history }
+    }
+
+    pub(super) fn attempt(&self) -> Attempt {
+        self.attempt
+    }
+
+    pub(super) fn history(&self) -> &[String] {
+        &self.history
+    }
+
+    pub(super) fn is_queued(&self) -> bool {
+        self.phase == Phase::Queued
+    }
+
+    pub(super) fn apply(&mut self, event: Event<'_>) -> Decision {
+        match event {
+            Event::Started { attempt, worker } => self.started(attempt, worker),
+            Event::Lost { attempt, why } => self.lost(attempt, why),
+            Event::Outcome { attempt, end } => self.outcome(attempt, end),
+            Event::Requeued { attempt } => {
+                if self.phase == Phase::Requeueing && attempt == self.attempt {
+                    self.phase = Phase::Queued;
+                    if self.cancelled {
+                        return self.end(End::Cancelled, false);
+                    }
+                }
+                Decision::Nothing
+            }
+            Event::Cancel => self.cancel(),
+            Event::CancelOverdue => match self.phase {
+                Phase::Running(_) | Phase::Queued | Phase::Requeueing if self.cancelled => {
+                    self.end(End::Cancelled, false)
+                }
+                Phase::Running(_) | Phase::Queued | Phase::Requeueing | Phase::Over => {
+                    Decision::Nothing
+                }
+            },
+        }
+    }
+
+    fn started(&mut self, attempt: Attempt, worker: &WorkerId) -> Decision {
+        if attempt != self.attempt {
+            return Decision::Stale;
+        }
+        match &self.phase {
+            Phase::Queued => {
+                self.phase = Phase::Running(worker.clone());
+                if self.cancelled {
+                    Decision::Stop { worker: worker.clone() }
+                } else {
+                    Decision::Run
+                }
+            }
+            Phase::Running(holder) if holder == worker => Decision::Nothing,
+            Phase::Running(_) | Phase::Requeueing | Phase::Over => Decision::Stale,
+        }
+    }
+
+    fn lost(&mut self, attempt: Attempt, why: &str) -> Decision {
+        let running = matches!(self.phase, Phase::Running(_) | Phase::Queued);
+        if attempt != self.attempt || !running {
+            return Decision::Nothing;
+        }
+        if self.cancelled {
+            return self.end(End::Cancelled, false);
+        }
+        self.lost += 1;
+        if !self.limits.idempotent {
+            let fault = Fault {
+                code: "visor::worker::lost".into(),
+                message: format!(
+                    "{why}; the check is marked `idempotent: false`, so it is not run again"
+                ),
+                retry: false,
+            };
+            return self.end(End::Infrastructure(fault), false);
+        }
+        if self.lost >= self.limits.lost {
+            self.history.push(why.to_owned());
+            let fault = Fault {
+                code: "visor::job::poison".into(),
+                message: format!(
+                    "{} workers were lost while running it, so it is not tried again: {}",
+                    self.lost,
+                    self.history.join("; ")
+                ),
+                retry: false,
+            };
+            return self.end(End::Infrastructure(fault), true);
+        }
+        self.again(why, Duration::ZERO)
+    }
+
+    fn outcome(&mut self, attempt: Attempt, end: &End) -> Decision {
+        if attempt != self.attempt || matches!(self.phase, Phase::Over | Phase::Requeueing) {
+            return Decision::Stale;
+        }
+        match end {
+            End::Infrastructure(fault) if fault.retry && !self.cancelled => {
+                self.faults += 1;
+                if self.faults < self.limits.faults {
+                    // 0.5 s, 1 s, 2 s … 30 s: an engine that restarts is back within seconds.
+                    let pause = Duration::from_millis(500) * (1 << (self.faults - 1).min(6));
+                    return self.again(&fault.message, pause.min(Duration::from_secs(30)));
+                }
+                self.history.push(fault.message.clone());
+                self.phase = Phase::Over;
+                Decision::Settle { dead_letter: true }
+            }
+            End::Infrastructure(_)
+            | End::Exited { .. }
+            | End::Signaled { .. }
+            | End::TimedOut
+            | End::Cancelled
+            | End::OutOfMemory => {
+                self.phase = Phase::Over;
+                Decision::Settle { dead_letter: false }
+            }
+        }
+    }
+
+    fn cancel(&mut self) -> Decision {
+        if self.cancelled {
+            return Decision::Nothing;
+        }
+        self.cancelled = true;
+        match &self.phase {
+            Phase::Queued => self.end(End::Cancelled, false),
+            Phase::Running(worker) => Decision::Stop { worker: worker.clone() },
+            Phase::Requeueing | Phase::Over => Decision::Nothing,
+        }
+    }
+
+    fn again(&mut self, why: &str, after: Duration) -> Decision {
+        self.history.push(why.to_owned());
+        self.attempt = self.attempt.next();
+        self.phase = Phase::Requeueing;
+        Decision::Requeue { attempt: self.attempt, why: why.to_owned(), after }
+    }
+
+    fn end(&mut self, end: End, dead_letter: bool) -> Decision {
+        self.phase = Phase::Over;
+        Decision::End { end, dead_letter }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn worker(name: &str) -> WorkerId {
+        WorkerId::new(name).unwrap()
+    }
+
+    fn core() -> Core {
+        Core::new(Attempt(1), Limits { lost: 3, faults: 3, idempotent: true }, Vec::new())
+    }
+
+    const PASSED: End = End::Exited { code: 0 };
+
+    #[test]
+    fn the_first_outcome_of_the_current_attempt_settles() {
+        let mut job = core();
+        let one = worker("one");
+        assert_eq!(job.apply(Event::Started { attempt: Attempt(1), worker: &one }), Decision::Run);
+        let outcome = Event::Outcome { attempt: Attempt(1), end: &PASSED };
+        assert_eq!(job.apply(outcome.clone()), Decision::Settle { dead_letter: false });
+        assert_eq!(job.apply(outcome), Decision::Stale);
+    }
+
+    #[test]
+    fn an_outcome_of_a_superseded_attempt_is_stale() {
+        let mut job = core();
+        let one = worker("one");
+        job.apply(Event::Started { attempt: Attempt(1), worker: &one });
+        let lost = job.apply(Event::Lost { attempt: Attempt(1), why: "one was lost" });
+        assert!(matches!(lost, Decision::Requeue { attempt: Attempt(2), .. }), "{lost:?}");
+        assert_eq!(
+            job.apply(Event::Outcome { attempt: Attempt(1), end: &PASSED }),
+            Decision::Stale
+        );
+        job.apply(Event::Requeued { attempt: Attempt(2) });
+        assert_eq!(
+            job.apply(Event::Outcome { attempt: Attempt(1), end: &PASSED }),
+            Decision::Stale
+        );
+        let settled = job.apply(Event::Outcome { attempt: Attempt(2), end: &PASSED });
+        assert_eq!(settled, Decision::Settle { dead_letter: false });
+    }
+
+    #[test]
+    fn a_second_worker_with_the_same_attempt_is_told_to_stop() {
+        let mut job = core();
+        let (one, two) = (worker("one"), worker("two"));
+        job.apply(Event::Started { attempt: Attempt(1), worker: &one });
+        assert_eq!(
+            job.apply(Event::Started { attempt: Attempt(1), worker: &two }),
+            Decision::Stale
+        );
+        assert_eq!(
+            job.apply(Event::Started { attempt: Attempt(1), worker: &one }),
+            Decision::Nothing
+        );
+    }
+
+    #[test]
+    fn a_job_that_kills_its_workers_is_given_up() {
+        let mut job = core();
+        for attempt in 1..=2 {
+            job.apply(Event::Started { attempt: Attempt(attempt), worker: &worker("w") });
+            let decision = job.apply(Event::Lost { attempt: Attempt(attempt), why: "w was lost" });
+            assert!(matches!(decision, Decision::Requeue { .. }), "{decision:?}");
+            job.apply(Event::Requeued { attempt: Attempt(attempt + 1) });
+        }
+        job.apply(Event::Started { attempt: Attempt(3), worker: &worker("w") });
+        let decision = job.apply(Event::Lost { attempt: Attempt(3), why: "w was lost" });
+        let Decision::End { end: End::Infrastructure(fault), dead_letter: true } = decision else {
+            panic!("{decision:?}");
+        };
+        assert_eq!(fault.code, "visor::job::poison");
+    }
+
+    #[test]
+    fn a_check_that_must_not_run_twice_fails_when_its_worker_is_lost() {
+        let limits = Limits { lost: 3, faults: 3, idempotent: false };
+        let mut job = Core::new(Attempt(1), limits, Vec::new());
+        job.apply(Event::Started { attempt: Attempt(1), worker: &worker("w") });
+        let decision = job.apply(Event::Lost { attempt: Attempt(1), why: "w was lost" });
+        let Decision::End { end: End::Infrastructure(fault), dead_letter: false } = decision else {
+            panic!("{decision:?}");
+        };
+        assert_eq!(fault.code, "visor::worker::lost");
+    }
+
+    #[test]
+    fn a_broken_worker_is_tried_again_with_growing_pauses_and_then_given_up() {
+        let mut job = core();
+        let end = End::Infrastructure(Fault {
+            code: "visor::sandbox::engine_down".into(),
+            message: "no engine".into(),
+            retry: true,
+        });
+        let mut pauses = Vec::new();
+        loop {
+            let attempt = job.attempt();
+            job.apply(Event::Started { attempt, worker: &worker("w") });
+            match job.apply(Event::Outcome { attempt, end: &end }) {
+                Decision::Requeue { attempt, after, .. } => {
+                    pauses.push(after);
+                    job.apply(Event::Requeued { attempt });
+                }
+                last => {
+                    assert_eq!(last, Decision::Settle { dead_letter: true });
+                    break;
+                }
+            }
+        }
+        assert_eq!(pauses, [Duration::from_millis(500), Duration::from_secs(1)]);
+    }
+
+    #[test]
+    fn cancelling_stops_the_worker_and_does_not_wait_for_it_for_ever() {
+        let mut job = core();
+        job.apply(Event::Started { attempt: Attempt(1), worker: &worker("w") });
+        assert_eq!(job.apply(Event::Cancel), Decision::Stop { worker: worker("w") });
+        assert_eq!(job.apply(Event::Cancel), Decision::Nothing);
+        let overdue = job.apply(Event::CancelOverdue);
+        assert_eq!(overdue, Decision::End { end: End::Cancelled, dead_letter: false });
+        assert_eq!(job.apply(Event::CancelOverdue), Decision::Nothing);
+    }
+
+    #[test]
+    fn cancelling_a_waiting_job_ends_it_at_once() {
+        let decision = core().apply(Event::Cancel);
+        assert_eq!(decision, Decision::End { end: End::Cancelled, dead_letter: false });
+    }
+}

@@ -1,0 +1,283 @@
+//! The journal on disk, in redb.
+//!
+//! Events are keyed by run and place, so a run's history is one range, and runs sort by the time
+//! they were submitted. Every commit is one transaction that is on the disk when it returns.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use redb::{
+    Database, Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition,
+};
+use visor_protocol::api::DeadLetter;
+use visor_protocol::event::Recorded;
+use visor_protocol::ids::RunId;
+use visor_protocol::result::RunSummary;
+
+use super::batch::{Batch, decode};
+use super::{Backend, StoreError};
+
+const EVENTS: TableDefinition<'_, &[u8; 20], &[u8]> = TableDefinition::new("events");
+const SUMMARIES: TableDefinition<'_, &[u8; 16], &[u8]> = TableDefinition::new("runs");
+const OPEN: TableDefinition<'_, &[u8; 16], ()> = TableDefinition::new("open");
+const DEAD_LETTERS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("dead_letters");
+const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+
+/// The layout of the tables above.
+const FORMAT: u64 = 1;
+
+/// Runs removed by one call of `prune`, so that it never holds up the commits behind it.
+const PRUNE_AT_ONCE: usize = 512;
+
+/// redb keeps this much of the file in memory. The default of a gigabyte would let a small
+/// coordinator grow far beyond what its work needs.
+const CACHE_BYTES: usize = 64 * 1024 * 1024;
+
+/// The journal in a directory.
+pub struct DiskBackend {
+    path: PathBuf,
+    /// `None` while the file has to be opened again after an input/output error: redb refuses all
+    /// work after one, and recovers when it is opened.
+    database: RwLock<Option<Arc<Database>>>,
+}
+
+impl DiskBackend {
+    /// Opens the journal in a directory, making both when they are not there.
+    ///
+    /// # Errors
+    /// When the directory cannot be written, another process has the journal open, or it was
+    /// written by a newer build.
+    pub fn open(directory: &Path) -> Result<Self, StoreError> {
+        std::fs::create_dir_all(directory).map_err(|error| StoreError::Open {
+            path: directory.display().to_string(),
+            why: error.to_string(),
+        })?;
+        let path = directory.join("journal.redb");
+        let database = open(&path)?;
+        Ok(Self { path, database: RwLock::new(Some(Arc::new(database))) })
+    }
+
+    fn database(&self) -> Result<Arc<Database>, StoreError> {
+        self.database
+            .read()
+            .clone()
+            .ok_or_else(|| StoreError::Read { why: "the journal is being recovered".into() })
+    }
+
+    /// The database for writing, opened again when an earlier write broke it.
+    fn writable(&self) -> Result<Arc<Database>, StoreError> {
+        if let Some(database) = self.database.read().clone() {
+            return Ok(database);
+        }
+        let mut slot = self.database.write();
+        let database = Arc::new(open(&self.path)?);
+        *slot = Some(Arc::clone(&database));
+        tracing::info!(path = %self.path.display(), "journal opened again");
+        Ok(database)
+    }
+
+    fn write(
+        &self,
+        work: impl FnOnce(&redb::WriteTransaction) -> Result<(), redb::Error>,
+    ) -> Result<(), StoreError> {
+        let database = self.writable()?;
+        let attempt = || -> Result<(), redb::Error> {
+            let mut transaction = database.begin_write()?;
+            transaction.set_durability(Durability::Immediate)?;
+            work(&transaction)?;
+            transaction.commit()?;
+            Ok(())
+        };
+        attempt().map_err(|error| {
+            // Readers let go of their clones soon; the next write opens the file anew.
+            *self.database.write() = None;
+            StoreError::Write { why: error.to_string() }
+        })
+    }
+}
+
+fn open(path: &Path) -> Result<Database, StoreError> {
+    let failed = |why: String| StoreError::Open { path: path.display().to_string(), why };
+    let database = Database::builder().set_cache_size(CACHE_BYTES).create(path).map_err(
+        |error| match error {
+            redb::DatabaseError::DatabaseAlreadyOpen => failed(
+                "another process has it open; give each coordinator its own --data-dir".into(),
+            ),
+            other => failed(other.to_string()),
+        },
+    )?;
+    let prepare = || -> Result<u64, redb::Error> {
+        let transaction = database.begin_write()?;
+        let format = {
+            transaction.open_table(EVENTS)?;
+            transaction.open_table(SUMMARIES)?;
+            transaction.open_table(OPEN)?;
+            transaction.open_table(DEAD_LETTERS)?;
+            let mut meta = transaction.open_table(META)?;
+            let known = meta.get("format")?.map(|value| value.value());
+            if known.is_none() {
+                meta.insert("format", FORMAT)?;
+            }
+            known.unwrap_or(FORMAT)
+        };
+        transaction.commit()?;
+        Ok(format)
+    };
+    let found = prepare().map_err(|error| failed(error.to_string()))?;
+    if found > FORMAT {
+        return Err(StoreError::Format { path: path.display().to_string(), found, known: FORMAT });
+    }
+    Ok(database)
+}
+
+fn event_key(run: RunId, place: u32) -> [u8; 20] {
+    let mut key = [0; 20];
+    key[..16].copy_from_slice(&run.to_bytes());
+    key[16..].copy_from_slice(&place.to_be_bytes());
+    key
+}
+
+fn read_error(error: impl Into<redb::Error>) -> StoreError {
+    StoreError::Read { why: error.into().to_string() }
+}
+
+impl Backend for DiskBackend {
+    fn commit(&self, batches: &[Batch]) -> Result<(), StoreError> {
+        self.write(|transaction| {
+            let mut events = transaction.open_table(EVENTS)?;
+            let mut summaries = transaction.open_table(SUMMARIES)?;
+            let mut open = transaction.open_table(OPEN)?;
+            for batch in batches {
+                for (place, event) in (batch.first..).zip(&batch.events) {
+                    events.insert(&event_key(batch.run, place), event.as_slice())?;
+                }
+                if let Some(summary) = &batch.summary {
+                    summaries.insert(&batch.run.to_bytes(), summary.as_slice())?;
+                }
+                match batch.open {
+                    Some(true) => _ = open.insert(&batch.run.to_bytes(), ())?,
+                    Some(false) => _ = open.remove(&batch.run.to_bytes())?,
+                    None => {}
+                }
+                if !batch.dead_letters.is_empty() {
+                    let mut letters = transaction.open_table(DEAD_LETTERS)?;
+                    let mut next = letters.last()?.map_or(0, |(place, _)| place.value() + 1);
+                    for letter in &batch.dead_letters {
+                        letters.insert(next, letter.as_slice())?;
+                        next += 1;
+                    }
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn events(&self, run: RunId) -> Result<Vec<Recorded>, StoreError> {
+        let transaction = self.database()?.begin_read().map_err(read_error)?;
+        let table = transaction.open_table(EVENTS).map_err(read_error)?;
+        let (first, last) = (event_key(run, 0), event_key(run, u32::MAX));
+        let range = table.range::<&[u8; 20]>(&first..=&last).map_err(read_error)?;
+        range
+            .map(|entry| {
+                let (_, value) = entry.map_err(read_error)?;
+                decode(value.value())
+            })
+            .collect()
+    }
+
+    fn summary(&self, run: RunId) -> Result<Option<RunSummary>, StoreError> {
+        let transaction = self.database()?.begin_read().map_err(read_error)?;
+        let table = transaction.open_table(SUMMARIES).map_err(read_error)?;
+        let found = table.get(&run.to_bytes()).map_err(read_error)?;
+        found.map(|value| decode(value.value())).transpose()
+    }
+
+    fn summaries(
+        &self,
+        limit: usize,
+        wanted: &dyn Fn(&RunSummary) -> bool,
+    ) -> Result<Vec<RunSummary>, StoreError> {
+        let transaction = self.database()?.begin_read().map_err(read_error)?;
+        let table = transaction.open_table(SUMMARIES).map_err(read_error)?;
+        let mut found = Vec::new();
+        for entry in table.iter().map_err(read_error)?.rev() {
+            if found.len() >= limit {
+                break;
+            }
+            let (_, value) = entry.map_err(read_error)?;
+            let summary = decode(value.value())?;
+            if wanted(&summary) {
+                found.push(summary);
+            }
+        }
+        Ok(found)
+    }
+
+    fn open_runs(&self) -> Result<Vec<RunId>, StoreError> {
+        let transaction = self.database()?.begin_read().map_err(read_error)?;
+        let table = transaction.open_table(OPEN).map_err(read_error)?;
+        table
+            .iter()
+            .map_err(read_error)?
+            .map(|entry| {
+                let (run, ()) = entry
+                    .map(|(key, _)| (RunId::from_bytes(*key.value()), ()))
+                    .map_err(read_error)?;
+                Ok(run)
+            })
+            .collect()
+    }
+
+    fn dead_letters(&self) -> Result<Vec<DeadLetter>, StoreError> {
+        let transaction = self.database()?.begin_read().map_err(read_error)?;
+        let table = transaction.open_table(DEAD_LETTERS).map_err(read_error)?;
+        table
+            .iter()
+            .map_err(read_error)?
+            .rev()
+            .map(|entry| {
+                let (_, value) = entry.map_err(read_error)?;
+                decode(value.value())
+            })
+            .collect()
+    }
+
+    fn prune(&self, keep: usize) -> Result<usize, StoreError> {
+        let gone = {
+            let transaction = self.database()?.begin_read().map_err(read_error)?;
+            let table = transaction.open_table(SUMMARIES).map_err(read_error)?;
+            let open = transaction.open_table(OPEN).map_err(read_error)?;
+            let excess = usize::try_from(table.len().map_err(read_error)?)
+                .unwrap_or(usize::MAX)
+                .saturating_sub(keep)
+                .min(PRUNE_AT_ONCE);
+            let mut gone = Vec::with_capacity(excess);
+            for entry in table.iter().map_err(read_error)? {
+                if gone.len() == excess {
+                    break;
+                }
+                let key = *entry.map_err(read_error)?.0.value();
+                if open.get(&key).map_err(read_error)?.is_none() {
+                    gone.push(key);
+                }
+            }
+            gone
+        };
+        if gone.is_empty() {
+            return Ok(0);
+        }
+        self.write(|transaction| {
+            let mut events = transaction.open_table(EVENTS)?;
+            let mut summaries = transaction.open_table(SUMMARIES)?;
+            for key in &gone {
+                let run = RunId::from_bytes(*key);
+                let (first, last) = (event_key(run, 0), event_key(run, u32::MAX));
+                events.retain_in::<&[u8; 20], _>(&first..=&last, |_, _| false)?;
+                summaries.remove(key)?;
+            }
+            Ok(())
+        })?;
+        Ok(gone.len())
+    }
+}

@@ -1,0 +1,192 @@
+//! The handle to the journal, and the one thread that writes it.
+//!
+//! A commit waits for the disk, so writes are gathered: while one commit is under way, whatever
+//! arrives waits together and goes into the next. One waiting writer pays the disk's latency, a
+//! thousand pay it once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::batch::Batch;
+use super::{Backend, StoreError};
+
+/// Batches that one transaction takes at most.
+const GROUP: usize = 4_096;
+
+/// Old runs are pruned when this many further ones have finished: often enough that a busy
+/// journal stays level, seldom enough that a quiet one is left alone.
+const PRUNE_EVERY: usize = 256;
+
+type Done = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
+
+enum Command {
+    Commit(Batch, Done),
+    Stop,
+}
+
+/// The journal. Cheap to clone.
+///
+/// Its queue needs no bound of its own: each branch has at most one commit under way, and the
+/// number of open branches is bounded where runs are accepted.
+#[derive(Clone)]
+pub struct Journal {
+    backend: Arc<dyn Backend>,
+    queue: mpsc::Sender<Command>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    healthy: AtomicBool,
+    last_error: Mutex<Option<String>>,
+    commits: AtomicU64,
+    batches: AtomicU64,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Journal {
+    /// Starts the writer. `keep` finished runs stay when older ones are pruned.
+    ///
+    /// # Errors
+    /// When the system refuses a thread.
+    pub fn start(backend: Arc<dyn Backend>, keep: usize) -> Result<Self, StoreError> {
+        let (queue, commands) = mpsc::channel();
+        let shared = Arc::new(Shared {
+            healthy: AtomicBool::new(true),
+            last_error: Mutex::new(None),
+            commits: AtomicU64::new(0),
+            batches: AtomicU64::new(0),
+            writer: Mutex::new(None),
+        });
+        let writer = Writer { backend: Arc::clone(&backend), shared: Arc::clone(&shared), keep };
+        let thread = std::thread::Builder::new()
+            .name("journal".into())
+            .spawn(move || writer.run(&commands))
+            .map_err(|error| StoreError::Write { why: error.to_string() })?;
+        *shared.writer.lock() = Some(thread);
+        Ok(Self { backend, queue, shared })
+    }
+
+    /// Commits a batch and calls `done` from the writer's thread, which must not wait.
+    pub fn commit(&self, batch: Batch, done: impl FnOnce(Result<(), StoreError>) + Send + 'static) {
+        if let Err(mpsc::SendError(Command::Commit(_, done))) =
+            self.queue.send(Command::Commit(batch, Box::new(done)))
+        {
+            done(Err(StoreError::Closed));
+        }
+    }
+
+    /// For reading. Reads wait for the disk: not from an actor.
+    pub fn backend(&self) -> &Arc<dyn Backend> {
+        &self.backend
+    }
+
+    /// Why the last commit failed, while no later one has succeeded.
+    pub fn trouble(&self) -> Option<String> {
+        if self.shared.healthy.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.shared.last_error.lock().clone()
+    }
+
+    /// Transactions committed, and the batches that were in them.
+    pub fn counts(&self) -> (u64, u64) {
+        (self.shared.commits.load(Ordering::Relaxed), self.shared.batches.load(Ordering::Relaxed))
+    }
+
+    /// Writes what is queued and ends the thread. Blocks; call it off the runtime.
+    pub fn stop(&self) {
+        let _ = self.queue.send(Command::Stop);
+        let writer = self.shared.writer.lock().take();
+        if let Some(writer) = writer {
+            let _ = writer.join();
+        }
+    }
+}
+
+struct Writer {
+    backend: Arc<dyn Backend>,
+    shared: Arc<Shared>,
+    keep: usize,
+}
+
+impl Writer {
+    fn run(&self, commands: &mpsc::Receiver<Command>) {
+        let mut finished = 0;
+        let mut stopping = false;
+        while !stopping {
+            let Ok(first) = commands.recv() else { return };
+            let mut batches = Vec::new();
+            let mut waiting = Vec::new();
+            let mut next = Some(first);
+            while let Some(command) = next {
+                match command {
+                    Command::Commit(batch, done) => {
+                        batches.push(batch);
+                        waiting.push(done);
+                    }
+                    Command::Stop => stopping = true,
+                }
+                next = if batches.len() < GROUP && !stopping {
+                    commands.try_recv().ok()
+                } else {
+                    None
+                };
+            }
+            if batches.is_empty() {
+                continue;
+            }
+            let result = self.backend.commit(&batches);
+            self.note(&result, batches.len());
+            finished += batches.iter().filter(|batch| batch.open == Some(false)).count();
+            for done in waiting {
+                done(result.clone());
+            }
+            if finished >= PRUNE_EVERY {
+                finished = 0;
+                self.prune();
+            }
+        }
+    }
+
+    fn note(&self, result: &Result<(), StoreError>, batches: usize) {
+        let was_healthy = self.shared.healthy.swap(result.is_ok(), Ordering::Relaxed);
+        match result {
+            Ok(()) => {
+                self.shared.commits.fetch_add(1, Ordering::Relaxed);
+                self.shared.batches.fetch_add(batches as u64, Ordering::Relaxed);
+                if !was_healthy {
+                    tracing::info!("the journal can be written again");
+                }
+            }
+            Err(error) => {
+                *self.shared.last_error.lock() = Some(error.to_string());
+                if was_healthy {
+                    tracing::error!(%error, "the journal cannot be written; runs wait, submits are refused");
+                }
+                // Whoever waits tries again at once; without a pause a full disk would be hammered.
+                pause(Duration::from_millis(100));
+            }
+        }
+    }
+
+    fn prune(&self) {
+        match self.backend.prune(self.keep) {
+            Ok(0) => {}
+            Ok(runs) => tracing::debug!(runs, "old runs pruned"),
+            Err(error) => tracing::warn!(%error, "old runs cannot be pruned"),
+        }
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this thread is the writer's own and has nothing to wait on but the disk"
+)]
+fn pause(time: Duration) {
+    std::thread::sleep(time);
+}
