@@ -166,3 +166,30 @@ pub enum News {
         state: RunState,
     },
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Envelope;
+
+    #[test]
+    fn a_notice_of_a_job_survives_both_encodings() {
+        let job = JobId { run: RunId::new(Timestamp::from_micros(9_000), 7), seq: 3 };
+        let what = News::Check {
+            check: CheckName::new("lint").unwrap(),
+            state: CheckState::Running,
+            attempt: Some(Attempt::FIRST),
+            job: Some(job),
+            worker: Some(WorkerId::new("w-1").unwrap()),
+            ran_ms: Some(0.5),
+            issues: 0,
+            why: None,
+        };
+        let channel = ChannelId::local();
+        let notice = Notice { run: job.run, channel, at: Timestamp::from_micros(1), what };
+        let json = serde_json::to_string(&notice).unwrap();
+        assert_eq!(serde_json::from_str::<Notice>(&json).unwrap(), notice);
+        let bytes = Envelope::new(vec![notice.clone()], notice.at).encode().unwrap();
+        assert_eq!(Envelope::<Vec<Notice>>::decode(&bytes).unwrap().body, [notice]);
+    }
+}

@@ -126,11 +126,9 @@ impl<'de> Deserialize<'de> for RunId {
                 Ok(RunId::from_bytes(bytes))
             }
         }
-        if deserializer.is_human_readable() {
-            deserializer.deserialize_str(Visitor)
-        } else {
-            deserializer.deserialize_bytes(Visitor)
-        }
+        // What is buffered on its way (a flattened or tagged enum) no longer knows its format, so
+        // the value itself has to say which of the two it is.
+        deserializer.deserialize_any(Visitor)
     }
 }
 
@@ -175,12 +173,24 @@ impl Serialize for JobId {
 
 impl<'de> Deserialize<'de> for JobId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        if deserializer.is_human_readable() {
-            String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
-        } else {
-            let (run, seq) = Deserialize::deserialize(deserializer)?;
-            Ok(Self { run, seq })
+        struct Visitor;
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = JobId;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a job id: a run id, a hyphen and a number, or the two in a sequence")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<JobId, E> {
+                text.parse().map_err(E::custom)
+            }
+            fn visit_seq<A: de::SeqAccess<'de>>(self, mut parts: A) -> Result<JobId, A::Error> {
+                let missing = |at| de::Error::invalid_length(at, &self);
+                let run = parts.next_element()?.ok_or_else(|| missing(0))?;
+                let seq = parts.next_element()?.ok_or_else(|| missing(1))?;
+                Ok(JobId { run, seq })
+            }
         }
+        // As with a run id, the value itself says which form it has.
+        deserializer.deserialize_any(Visitor)
     }
 }
 
