@@ -302,3 +302,54 @@ impl RunReport {
         groups
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Envelope;
+
+    #[test]
+    fn a_report_survives_both_encodings() {
+        let at = Timestamp::from_micros(1_700_000_000_000_000);
+        let run = RunId::new(at, 7);
+        let summary = RunSummary {
+            run,
+            channel: ChannelId::local(),
+            config: "visor.yaml".into(),
+            state: RunState::Failed,
+            submitted_at: at,
+            finished_at: Some(at),
+            counts: Counts { failed: 1, ..Counts::default() },
+            note: None,
+        };
+        let check = CheckReport {
+            name: CheckName::new("lint").unwrap(),
+            group: "ci".into(),
+            kind: "command".into(),
+            state: CheckState::Skipped,
+            job: Some(JobId { run, seq: 0 }),
+            result: CheckResult {
+                output: Some(serde_json::json!({"a": [1]})),
+                ..CheckResult::default()
+            },
+            skipped: Some(SkipReason::IfCondition { condition: "false".into(), error: None }),
+            waits_for: vec!["build".into()],
+            ended: None,
+            fault: None,
+            tail: String::new(),
+            attempts: 1,
+            history: Vec::new(),
+            worker: None,
+            image: None,
+            queued_at: Some(at),
+            started_at: None,
+            finished_at: None,
+            usage: Usage::default(),
+        };
+        let report = RunReport { summary, checks: vec![check] };
+        let json = serde_json::to_string(&report).unwrap();
+        assert_eq!(serde_json::from_str::<RunReport>(&json).unwrap(), report);
+        let bytes = Envelope::new(report.clone(), at).encode().unwrap();
+        assert_eq!(Envelope::<RunReport>::decode(&bytes).unwrap().body, report);
+    }
+}

@@ -75,13 +75,22 @@ impl Serialize for Timestamp {
 
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        if deserializer.is_human_readable() {
-            let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
-            let instant: jiff::Timestamp = text.parse().map_err(de::Error::custom)?;
-            u64::try_from(instant.as_microsecond()).map(Self).map_err(de::Error::custom)
-        } else {
-            u64::deserialize(deserializer).map(Self)
+        struct Visitor;
+        impl de::Visitor<'_> for Visitor {
+            type Value = Timestamp;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an RFC 3339 instant, or microseconds since the epoch")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Timestamp, E> {
+                let instant: jiff::Timestamp = text.parse().map_err(E::custom)?;
+                u64::try_from(instant.as_microsecond()).map(Timestamp).map_err(E::custom)
+            }
+            fn visit_u64<E: de::Error>(self, micros: u64) -> Result<Timestamp, E> {
+                Ok(Timestamp(micros))
+            }
         }
+        // As with ids: inside a flattened struct the format is no longer known.
+        deserializer.deserialize_any(Visitor)
     }
 }
 
