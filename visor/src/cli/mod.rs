@@ -1,0 +1,119 @@
+//! The command line: one file for each subcommand, with its arguments and what it does.
+
+pub(crate) mod coordinator;
+pub(crate) mod deadletter;
+pub(crate) mod init;
+pub(crate) mod project;
+pub(crate) mod role_args;
+pub(crate) mod run;
+pub(crate) mod runs;
+pub(crate) mod serve;
+pub(crate) mod status;
+pub(crate) mod target;
+pub(crate) mod validate;
+pub(crate) mod why;
+pub(crate) mod worker;
+pub(crate) mod workers;
+
+use clap::{Parser, Subcommand};
+
+use crate::exit_code::{ExitCode, TABLE};
+use crate::failure::Failure;
+use crate::render::terminal::Terminal;
+
+/// Runs checks over a graph of dependencies: on this machine, or on a fleet.
+///
+/// Without a command, the checks of this directory's configuration are run.
+#[derive(Debug, Parser)]
+#[command(
+    name = "visor",
+    version,
+    about,
+    after_help = TABLE,
+    args_conflicts_with_subcommands = true,
+    disable_help_subcommand = true
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    run: run::RunArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run checks now and print what came of them
+    Run(Box<run::RunArgs>),
+    /// Find the mistakes of a configuration without running anything
+    #[command(alias = "lint")]
+    Validate(validate::ValidateArgs),
+    /// Write a configuration that fits this directory
+    Init(init::InitArgs),
+    /// Serve one machine: coordinator, worker slots and HTTP API in one process
+    Serve(role_args::RoleArgs),
+    /// Coordinate a fleet over NATS
+    Coordinator(role_args::RoleArgs),
+    /// Work for a fleet over NATS
+    Worker(worker::WorkerArgs),
+    /// Show the fleet in short
+    Status(status::StatusArgs),
+    /// List runs, show one, read its output, or cancel it
+    Runs(runs::RunsArgs),
+    /// List workers, or have one finish and stop
+    Workers(workers::WorkersArgs),
+    /// Say what a job waits for, or why it ended as it did
+    Why(why::WhyArgs),
+    /// Show the jobs that were given up on
+    Deadletter(deadletter::DeadletterArgs),
+}
+
+/// What a command needs of its surroundings.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Context {
+    /// The process's streams.
+    pub(crate) terminal: Terminal,
+}
+
+impl Cli {
+    /// Does what was asked.
+    ///
+    /// # Errors
+    /// When it cannot be done; the failure says why, and what to do.
+    pub(crate) fn execute(self, context: Context) -> Result<ExitCode, Failure> {
+        match self.command {
+            None => self.run.execute(context),
+            Some(Command::Run(args)) => args.execute(context),
+            Some(Command::Validate(args)) => args.execute(context),
+            Some(Command::Init(args)) => args.execute(context),
+            Some(Command::Serve(args)) => serve::execute(args, context),
+            Some(Command::Coordinator(args)) => coordinator::execute(args, context),
+            Some(Command::Worker(args)) => args.execute(context),
+            Some(Command::Status(args)) => args.execute(context),
+            Some(Command::Runs(args)) => args.execute(context),
+            Some(Command::Workers(args)) => args.execute(context),
+            Some(Command::Why(args)) => args.execute(context),
+            Some(Command::Deadletter(args)) => args.execute(context),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_without_a_command_are_those_of_run() {
+        let cli =
+            Cli::try_parse_from(["visor", "--config", "a.yaml", "-c", "all", "--tags", "x,y"]);
+        let cli = cli.unwrap();
+        assert!(cli.command.is_none());
+        insta::assert_debug_snapshot!(cli.run.selection());
+    }
+}

@@ -1,0 +1,80 @@
+//! Flags that the services share. Each can be a variable of the environment as well.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use visor_protocol::ids::PoolName;
+
+/// Flags of `visor serve`, `visor coordinator` and `visor worker`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct RoleArgs {
+    /// The NATS server of the fleet [default: nats://127.0.0.1:4222]
+    #[arg(long, value_name = "URL", env = "VISOR_NATS")]
+    pub(crate) nats: Option<String>,
+    /// Where state is kept [default: $XDG_STATE_HOME/visor or ~/.local/state/visor]
+    #[arg(long, value_name = "DIR", env = "VISOR_DATA_DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// The address of the HTTP API; one that is not loopback needs a token
+    #[arg(long, value_name = "ADDR", env = "VISOR_HTTP", default_value = "127.0.0.1:8686")]
+    pub(crate) http: SocketAddr,
+    /// The fleet's settings: limits, weights, pools
+    #[arg(long, value_name = "FILE", env = "VISOR_FLEET_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// The pool the worker belongs to
+    #[arg(long, value_name = "NAME", env = "VISOR_POOL", default_value = "default")]
+    pub(crate) pool: PoolName,
+    /// Checks the worker runs at once [default: the number of cores]
+    #[arg(long, value_name = "N", env = "VISOR_SLOTS", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) slots: Option<u32>,
+    /// The token that the HTTP API asks for
+    #[arg(long, value_name = "TOKEN", env = "VISOR_TOKEN", hide_env_values = true)]
+    pub(crate) token: Option<String>,
+    /// How the log is written
+    #[arg(long, value_name = "FORMAT", env = "VISOR_LOG_FORMAT", default_value = "text")]
+    pub(crate) log_format: LogFormat,
+    #[command(flatten)]
+    pub(crate) execution: ExecutionArgs,
+}
+
+/// Where a worker runs the checks that name no sandbox.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ExecutionArgs {
+    /// Where checks without a sandbox of their own run [default: sandbox; `visor serve`: host]
+    #[arg(long, value_name = "WHERE", env = "VISOR_EXECUTION")]
+    pub(crate) execution: Option<ExecutionArg>,
+    /// The image of the pool's sandbox
+    #[arg(long, value_name = "IMAGE", env = "VISOR_IMAGE")]
+    pub(crate) image: Option<String>,
+    /// The Docker engine [default: DOCKER_HOST or /var/run/docker.sock]
+    #[arg(long, value_name = "HOST", env = "VISOR_DOCKER")]
+    pub(crate) docker: Option<String>,
+}
+
+/// Where checks run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ExecutionArg {
+    /// In a container, shut off from this machine
+    Sandbox,
+    /// On this machine, with this user's rights
+    Host,
+}
+
+/// How a log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// One readable line a fact
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+impl RoleArgs {
+    /// Slots: what was said, or one for each core.
+    pub(crate) fn slots(&self) -> u32 {
+        self.slots.unwrap_or_else(|| {
+            let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+            u32::try_from(cores).unwrap_or(u32::MAX)
+        })
+    }
+}

@@ -1,0 +1,13 @@
+//! `visor serve`
+
+use super::Context;
+use super::role_args::RoleArgs;
+use crate::exit_code::ExitCode;
+use crate::failure::Failure;
+use crate::roles::serve;
+use crate::{logging, runtime};
+
+pub(super) fn execute(args: RoleArgs, context: Context) -> Result<ExitCode, Failure> {
+    let _logging = logging::for_service("visor-serve", args.log_format, context.terminal.err)?;
+    runtime::service()?.block_on(serve::run(args, context.terminal.err))
+}

@@ -1,0 +1,337 @@
+//! A run from its submission to its end: submitted until somebody takes it, watched by its notices,
+//! asked for now and then in case some were lost, cancelled when the person at the keyboard says so.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use tokio::time::{Instant, MissedTickBehavior};
+use visor_protocol::api::{Request, Response, Submission};
+use visor_protocol::event::News;
+use visor_protocol::ids::RunId;
+use visor_protocol::result::RunReport;
+
+use super::{Backend, ClientError, Seen, Watch};
+use crate::failure::Failure;
+use crate::render::progress::screen::Screen;
+use crate::render::text;
+use crate::roles::signals::Interrupts;
+
+/// How often the picture changes.
+const TICK: Duration = Duration::from_millis(100);
+/// Without news for so long, the run is asked for.
+const ASK_AFTER: Duration = Duration::from_secs(1);
+/// Without an answer for so long, the person who waits is told.
+const COMPLAIN_AFTER: Duration = Duration::from_secs(3);
+/// A coordinator that restarts or elects is back within this time.
+const SUBMIT_WITHIN: Duration = Duration::from_secs(60);
+/// Checks get a few seconds to end by themselves when they are cancelled.
+const CANCEL_WITHIN: Duration = Duration::from_secs(20);
+
+/// How the watching ended.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    /// The run is over.
+    Finished(Box<RunReport>),
+    /// The run was cancelled from here, and it is over or was left to itself.
+    Interrupted(Option<Box<RunReport>>),
+}
+
+/// What the person at the keyboard is told about interrupting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Where {
+    /// Here: leaving ends the checks as well.
+    Here,
+    /// On a fleet, which goes on without us.
+    Fleet,
+}
+
+/// Submits a run and watches it until it is over.
+///
+/// # Errors
+/// When nobody takes the run, or it is forgotten.
+pub(crate) async fn follow(
+    backend: &dyn Backend,
+    submission: Submission,
+    screen: Screen,
+    interrupts: &mut Interrupts,
+    place: Where,
+    logs: bool,
+) -> Result<Ended, Failure> {
+    let run = submission.run;
+    // Subscribed before it is submitted: nothing of it is missed.
+    let watch = backend.watch(run, logs).await.map_err(|e| e.into_failure(backend.place()))?;
+    let mut follower = Follower {
+        backend,
+        run,
+        screen,
+        place,
+        started: Instant::now(),
+        heard: Instant::now(),
+        complained: false,
+    };
+    let ended = match follower.submit(submission, interrupts).await {
+        Ok(true) => follower.watch(watch, interrupts).await,
+        Ok(false) => Ok(Ended::Interrupted(None)),
+        Err(failure) => Err(failure),
+    };
+    let now = follower.now();
+    follower.screen.close(now);
+    ended
+}
+
+struct Follower<'a> {
+    backend: &'a dyn Backend,
+    run: RunId,
+    screen: Screen,
+    place: Where,
+    started: Instant,
+    /// When anything was last heard of the run.
+    heard: Instant,
+    complained: bool,
+}
+
+type Asked<'a> = Pin<Box<dyn Future<Output = Result<Response, ClientError>> + Send + 'a>>;
+
+impl<'a> Follower<'a> {
+    fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    fn insist(&mut self, line: &str) {
+        let now = self.now();
+        self.screen.insist(line, now);
+    }
+
+    /// `false` when it was interrupted before anybody took the run.
+    async fn submit(
+        &mut self,
+        submission: Submission,
+        interrupts: &mut Interrupts,
+    ) -> Result<bool, Failure> {
+        let mut complained = false;
+        loop {
+            let request = Request::Submit(Box::new(submission.clone()));
+            let answer = tokio::select! {
+                biased;
+                () = interrupts.next() => {
+                    // It may have been taken without our knowing.
+                    self.cancel_in_passing().await;
+                    return Ok(false);
+                }
+                answer = self.backend.call(request) => answer,
+            };
+            let error = match answer {
+                Ok(_) => return Ok(true),
+                Err(error) => error,
+            };
+            let Some(wait) = error.retry_after_ms().filter(|_| self.now() < SUBMIT_WITHIN) else {
+                return Err(error.into_failure(self.backend.place()));
+            };
+            // One that cannot be reached at all is more likely misspelt than restarting.
+            let never_there = matches!(error, ClientError::Http { .. });
+            if never_there && self.now() > Duration::from_secs(5) {
+                return Err(error.into_failure(self.backend.place()));
+            }
+            if !complained {
+                complained = true;
+                let line = format!("  not accepted yet ({}); trying again", reason(&error));
+                self.insist(&line);
+            }
+            let wait = Duration::from_millis(wait.clamp(50, 5_000));
+            tokio::select! {
+                () = interrupts.next() => {
+                    self.cancel_in_passing().await;
+                    return Ok(false);
+                }
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+
+    async fn cancel_in_passing(&self) {
+        let cancel = self.backend.call(self.cancel_request());
+        let _ = tokio::time::timeout(Duration::from_secs(2), cancel).await;
+    }
+
+    fn cancel_request(&self) -> Request {
+        Request::Cancel { run: self.run.to_string(), reason: "interrupted by its submitter".into() }
+    }
+
+    fn cancel_again(&self) -> Asked<'a> {
+        let (backend, request) = (self.backend, self.cancel_request());
+        Box::pin(async move {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            backend.call(request).await
+        })
+    }
+
+    async fn watch(
+        &mut self,
+        watch: Box<dyn Watch>,
+        interrupts: &mut Interrupts,
+    ) -> Result<Ended, Failure> {
+        let mut watch = Some(watch);
+        let mut asked: Option<Asked<'a>> = None;
+        let mut cancelling: Option<(Instant, Asked<'a>)> = None;
+        let mut cancel_answered = false;
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                () = interrupts.next() => {
+                    if cancelling.is_some() {
+                        return Ok(Ended::Interrupted(None));
+                    }
+                    self.say_cancelling();
+                    let request = self.backend.call(self.cancel_request());
+                    cancelling = Some((Instant::now() + CANCEL_WITHIN, request));
+                }
+                seen = news(&mut watch) => match seen {
+                    Some(Seen::Notices(notices)) => {
+                        self.heard = Instant::now();
+                        let now = self.now();
+                        for notice in notices.iter().filter(|notice| notice.run == self.run) {
+                            self.screen.notice(notice, now);
+                            if let News::RunFinished { .. } = notice.what {
+                                asked = Some(self.ask());
+                            }
+                        }
+                    }
+                    Some(Seen::Log(chunk)) => {
+                        let now = self.now();
+                        self.screen.log(&chunk, now);
+                    }
+                    Some(Seen::Reconnected) => asked = Some(self.ask()),
+                    // Asking alone is slower and enough.
+                    None => watch = None,
+                },
+                answer = pending_or(&mut asked) => {
+                    asked = None;
+                    if let Some(report) = self.take_answer(answer)? {
+                        return Ok(match cancelling {
+                            Some(_) => Ended::Interrupted(Some(report)),
+                            None => Ended::Finished(report),
+                        });
+                    }
+                }
+                answer = cancel_answer(&mut cancelling), if !cancel_answered => {
+                    match answer {
+                        Ok(_) => cancel_answered = true,
+                        Err(error) if error.retry_after_ms().is_some() => {
+                            if let Some((_, request)) = &mut cancelling {
+                                *request = self.cancel_again();
+                            }
+                        }
+                        Err(error) => return Err(error.into_failure(self.backend.place())),
+                    }
+                }
+                _ = tick.tick() => {
+                    let now = self.now();
+                    self.screen.tick(now);
+                    if asked.is_none() && self.heard.elapsed() >= ASK_AFTER {
+                        asked = Some(self.ask());
+                    }
+                    self.complain();
+                    if let Some((until, _)) = &cancelling
+                        && Instant::now() >= *until
+                    {
+                        self.insist("  the checks did not end in time; leaving");
+                        return Ok(Ended::Interrupted(None));
+                    }
+                }
+            }
+        }
+    }
+
+    fn ask(&self) -> Asked<'a> {
+        self.backend.call(Request::Run { run: self.run.to_string() })
+    }
+
+    fn take_answer(
+        &mut self,
+        answer: Result<Response, ClientError>,
+    ) -> Result<Option<Box<RunReport>>, Failure> {
+        match answer {
+            Ok(Response::Run(report)) => {
+                self.heard = Instant::now();
+                if std::mem::take(&mut self.complained) {
+                    self.insist("  the coordinator answers again");
+                }
+                let now = self.now();
+                self.screen.sync(&report, now);
+                Ok(report.summary.state.is_finished().then_some(report))
+            }
+            Ok(_) => {
+                let why = "it is no run".to_owned();
+                let error = ClientError::Nonsense { question: "run", why };
+                Err(error.into_failure(self.backend.place()))
+            }
+            Err(error) if error.retry_after_ms().is_some() => {
+                tracing::debug!(%error, "no answer about the run");
+                Ok(None)
+            }
+            Err(error) => Err(error.into_failure(self.backend.place())),
+        }
+    }
+
+    fn complain(&mut self) {
+        let silent = self.heard.elapsed();
+        if silent >= COMPLAIN_AFTER && !self.complained {
+            self.complained = true;
+            let line = format!(
+                "  no news from {} for {}; the run goes on there, asking again",
+                self.backend.place(),
+                text::duration(silent),
+            );
+            self.insist(&line);
+        }
+    }
+
+    fn say_cancelling(&mut self) {
+        let running = self.screen.model().counts().running;
+        let line = match (self.place, running) {
+            (Where::Here, 0) => "  cancelling".to_owned(),
+            (Where::Here, running) => {
+                let checks = text::count(running, "running check");
+                format!("  cancelling {checks}; Ctrl-C again to stop at once")
+            }
+            (Where::Fleet, _) => format!(
+                "  cancelling run {} on the fleet; Ctrl-C again to leave without waiting",
+                self.run.short()
+            ),
+        };
+        self.insist(&line);
+    }
+}
+
+fn reason(error: &ClientError) -> String {
+    let mut innermost: &dyn std::error::Error = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    text::clean_line(&innermost.to_string())
+}
+
+async fn news(watch: &mut Option<Box<dyn Watch>>) -> Option<Seen> {
+    match watch {
+        Some(watch) => watch.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn pending_or(asked: &mut Option<Asked<'_>>) -> Result<Response, ClientError> {
+    match asked {
+        Some(asked) => asked.as_mut().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn cancel_answer(
+    cancelling: &mut Option<(Instant, Asked<'_>)>,
+) -> Result<Response, ClientError> {
+    match cancelling {
+        Some((_, request)) => request.as_mut().await,
+        None => std::future::pending().await,
+    }
+}

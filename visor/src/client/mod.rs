@@ -1,0 +1,21 @@
+//! Asking a coordinator: in this process, over NATS or over HTTP, with the same questions and the
+//! same answers.
+//!
+//! - [`backend`]: what all ways have in common, and their errors
+//! - [`local`], [`bus`], [`http`] (with [`sse`]): the ways
+//! - [`connect`]: from an address to one of them
+//! - [`follow`]: submit a run and watch it to its end
+//! - [`pack`]: the working tree as an archive
+//! - [`environment`]: which of the submitter's variables travel
+
+pub(crate) mod backend;
+pub(crate) mod bus;
+pub(crate) mod connect;
+pub(crate) mod environment;
+pub(crate) mod follow;
+pub(crate) mod http;
+pub(crate) mod local;
+pub(crate) mod pack;
+mod sse;
+
+pub(crate) use backend::{Backend, ClientError, Seen, Watch};
