@@ -1,0 +1,188 @@
+//! Starting, draining and stopping a worker.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use visor_protocol::ids::WorkerId;
+use visor_protocol::time::Clock;
+use visor_protocol::worker::Report;
+use visor_providers::Registry;
+use visor_transport::Bus;
+
+use crate::config::WorkerConfig;
+use crate::control::follow_orders;
+use crate::error::WorkerError;
+use crate::heartbeat::{send_heartbeats, send_report};
+use crate::ledger::Ledger;
+use crate::logs::{LogQueue, publish_logs};
+use crate::place::Places;
+use crate::pull::pull_jobs;
+use crate::results::{self, send_results};
+use crate::shared::{Readiness, Shared};
+
+/// A worker.
+#[derive(Debug)]
+pub struct Worker;
+
+impl Worker {
+    /// Starts a worker with every provider of this build. It waits for its bus and its container
+    /// engine by itself, and says in its heartbeats what it waits for.
+    ///
+    /// # Errors
+    /// When its data directory cannot be used.
+    pub async fn start(
+        config: WorkerConfig,
+        bus: Arc<dyn Bus>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<WorkerHandle, WorkerError> {
+        Self::start_with(config, Registry::standard(), bus, clock).await
+    }
+
+    /// The same with other providers.
+    ///
+    /// # Errors
+    /// When its data directory cannot be used.
+    pub async fn start_with(
+        config: WorkerConfig,
+        registry: Registry,
+        bus: Arc<dyn Bus>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<WorkerHandle, WorkerError> {
+        if config.warden {
+            visor_providers::warden::enable();
+        }
+        let since = clock.now();
+        let (results, waiting) = mpsc::channel(results::WAITING);
+        let (logs, chunks) = LogQueue::new();
+        let places = Places::open(&config, bus.info().remote).await?;
+        let shared = Arc::new(Shared {
+            boot: since.as_micros(),
+            since,
+            registry,
+            places,
+            ledger: Mutex::new(Ledger::default()),
+            results,
+            logs,
+            readiness: Mutex::new(Readiness::default()),
+            busy: AtomicU32::new(0),
+            look_again: Notify::new(),
+            beat: Notify::new(),
+            attempts: TaskTracker::new(),
+            draining: CancellationToken::new(),
+            stopping: CancellationToken::new(),
+            ended: CancellationToken::new(),
+            config,
+            bus: Arc::clone(&bus),
+            clock: Arc::clone(&clock),
+        });
+        let (closed, watch) = watch::channel(false);
+        let tasks = Tasks {
+            pull: tokio::spawn(pull_jobs(Arc::clone(&shared))),
+            results: tokio::spawn(send_results(Arc::clone(&shared), waiting)),
+            rest: vec![
+                tokio::spawn(send_heartbeats(Arc::clone(&shared))),
+                tokio::spawn(follow_orders(Arc::clone(&shared))),
+                tokio::spawn(publish_logs(chunks, bus, clock)),
+            ],
+        };
+        tokio::spawn(tasks.attend(Arc::clone(&shared), closed));
+        Ok(WorkerHandle { shared, closed: watch })
+    }
+}
+
+/// A running worker. Dropping it does not stop the worker.
+#[derive(Clone)]
+pub struct WorkerHandle {
+    shared: Arc<Shared>,
+    closed: watch::Receiver<bool>,
+}
+
+impl WorkerHandle {
+    /// Its name.
+    pub fn id(&self) -> &WorkerId {
+        &self.shared.config.id
+    }
+
+    /// Takes nothing new, finishes what it holds, and ends. Returns when it has ended.
+    pub async fn drain(&self) {
+        self.shared.draining.cancel();
+        self.closed().await;
+    }
+
+    /// Ends what runs and hands it back, then ends. Returns when it has ended.
+    pub async fn stop(&self) {
+        self.shared.stopping.cancel();
+        self.shared.draining.cancel();
+        self.closed().await;
+    }
+
+    /// Waits until it has ended: after a drain or a stop, or because its bus was closed.
+    pub async fn closed(&self) {
+        let mut closed = self.closed.clone();
+        // An error means that the task is gone, which is as closed as can be.
+        let _ = closed.wait_for(|closed| *closed).await;
+    }
+}
+
+struct Tasks {
+    pull: JoinHandle<()>,
+    results: JoinHandle<()>,
+    rest: Vec<JoinHandle<()>>,
+}
+
+impl Tasks {
+    /// Waits for the end and brings it about in order.
+    async fn attend(mut self, shared: Arc<Shared>, closed: watch::Sender<bool>) {
+        shared.draining.cancelled().await;
+        shared.beat.notify_one();
+        log_panic("pull", (&mut self.pull).await);
+        shared.attempts.close();
+        let deadline = async {
+            match shared.config.timings.drain {
+                Some(within) => tokio::time::sleep(within).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = shared.attempts.wait() => {}
+            () = shared.stopping.cancelled() => {}
+            () = deadline => {
+                tracing::warn!("the drain takes too long: stopping what still runs");
+                shared.stopping.cancel();
+            }
+        }
+        shared.ledger.lock().stop_all();
+        shared.attempts.wait().await;
+        let flushed = async {
+            while !shared.ledger.lock().held().is_empty() && !self.results.is_finished() {
+                tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+            }
+        };
+        if tokio::time::timeout(shared.config.timings.flush, flushed).await.is_err() {
+            tracing::warn!("ended before every outcome was stored");
+        }
+        let goodbye = Report::Goodbye { worker: shared.config.id.clone(), boot: shared.boot };
+        if let Err(error) = send_report(&shared, goodbye).await {
+            tracing::debug!(error, "nobody heard the goodbye");
+        }
+        shared.ended.cancel();
+        log_panic("results", self.results.await);
+        for task in self.rest {
+            task.abort();
+        }
+        shared.places.close().await;
+        tracing::info!(worker = %shared.config.id, "worker ended");
+        let _ = closed.send(true);
+    }
+}
+
+fn log_panic(task: &str, joined: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = joined {
+        tracing::error!(task, %error, "a task of the worker failed");
+    }
+}

@@ -1,0 +1,12 @@
+//! The files that jobs see. A packed tree is fetched by its hash, unpacked once, and copied for
+//! each job; the copy is the job's own and goes with it.
+//!
+//! - [`store`]: fetching, keeping and handing out
+//! - [`unpack`]: from an archive that nobody trusts to a tree that stays where it is put
+//! - [`copy`]: private copies, and taking them away
+
+pub mod copy;
+pub mod store;
+pub mod unpack;
+
+pub use store::{LaidOut, WorkspaceError, Workspaces};
