@@ -114,7 +114,13 @@ impl Bus for NatsBus {
 
     async fn enqueue(&self, queue: &Queue, id: &str, payload: Bytes) -> Result<(), BusError> {
         let subject = queue.subject().to_string();
-        self.link.store(&Stored::Queue(queue.clone()), &subject, id, payload).await
+        // A stream knows an id once, but queues that share one have ids of their own.
+        let id = match queue {
+            _ if id.is_empty() => String::new(),
+            Queue::Jobs(pool) => format!("{pool}:{id}"),
+            Queue::Results(shard) => format!("{shard}:{id}"),
+        };
+        self.link.store(&Stored::Queue(queue.clone()), &subject, &id, payload).await
     }
 
     async fn consume(&self, queue: &Queue) -> Result<Box<dyn Consumer>, BusError> {

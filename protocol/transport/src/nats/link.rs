@@ -27,6 +27,8 @@ pub(super) struct Link {
     statistics: Arc<Statistics>,
     connects: watch::Receiver<u64>,
     ensured: Mutex<Ensured>,
+    /// Held by whoever makes streams.
+    pub(super) making: tokio::sync::Mutex<()>,
 }
 
 /// What was found or made on the server since the connection stands. A new connection may lead to
@@ -45,7 +47,8 @@ impl Link {
     ) -> Self {
         let statistics = client.statistics();
         let (closed, ensured) = (CancellationToken::new(), Mutex::default());
-        Self { client, options, closed, statistics, connects, ensured }
+        let making = tokio::sync::Mutex::default();
+        Self { client, options, closed, statistics, connects, ensured, making }
     }
 
     /// Which connection stands: the number of times that one was made. What was sent over an

@@ -117,6 +117,16 @@ struct ConsumerInfo {
 impl Link {
     /// Makes what is missing, unless it was seen since the connection stands.
     pub(super) async fn ensure(&self, thing: &Stored, until: Instant) -> Result<(), BusError> {
+        self.open()?;
+        if self.is_ensured(thing) {
+            return Ok(());
+        }
+        // After a reconnect everybody comes here at once: one of them does it for all.
+        let making = tokio::time::timeout_at(until, self.making.lock()).await;
+        let _making = making.map_err(|_| BusError::Timeout {
+            what: format!("making the stream {}", thing.stream()),
+            within: self.options.deadline,
+        })?;
         if self.is_ensured(thing) { Ok(()) } else { self.make(thing, until).await }
     }
 
