@@ -45,6 +45,11 @@ pub async fn connect(options: impl Into<NatsOptions>) -> Result<Arc<dyn Bus>, Bu
             why: format!("nothing answers within {} s", within.as_secs_f32()),
         })??
     };
+    // The first connection is announced like the later ones, a moment after it stands. A request
+    // made before that moment would take it for a break.
+    let mut announced = connects.clone();
+    let _ =
+        tokio::time::timeout(Duration::from_secs(1), announced.wait_for(|epoch| *epoch > 0)).await;
     let info = client.server_info();
     let version = Version::parse(&info.version);
     let refuse = |why: String| BusError::Connect { url: redact(&options.url), why };
