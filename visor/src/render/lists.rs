@@ -196,7 +196,7 @@ mod tests {
             history: vec!["w-1 was lost".into(), "w-2 was lost".into()],
         };
         insta::assert_snapshot!(dead_letters(&[letter], now(), Style::plain()), @r"
-        ✗ XXX/build  3 min 10 s ago
+        ✗ dbsqqg/build  3 min 10 s ago
             attempt 1: w-1 was lost
             attempt 2: w-2 was lost
         ");

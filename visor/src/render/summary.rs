@@ -211,7 +211,7 @@ impl View<'_> {
             }
         }
         let issues = telling_issues(check).len();
-        if issues > 0 {
+        if issues > 0 && check.state != CheckState::Cancelled {
             parts.push(text::count(issues as u64, "issue"));
         }
         if let Some(image) = &check.image {
@@ -315,10 +315,12 @@ impl View<'_> {
             some => format!(" ({})", some.join("; ")),
         };
         let word = match summary.state {
-            RunState::Cancelled => style.yellow(" · cancelled"),
+            RunState::Cancelled if summary.counts.cancelled == 0 => style.yellow(" · cancelled"),
             // Nothing failed by itself, and yet the run did: say so where people look.
             RunState::Failed if summary.counts.failed == 0 => style.red(" · failed"),
-            RunState::Running | RunState::Passed | RunState::Failed => String::new(),
+            RunState::Running | RunState::Passed | RunState::Failed | RunState::Cancelled => {
+                String::new()
+            }
         };
         let took = summary.finished_at.map(|at| text::duration(at.since(summary.submitted_at)));
         let counts = match count_words(self.report) {

@@ -76,7 +76,7 @@ pub(super) fn detect(here: &Path, has: &dyn Fn(&str) -> bool) -> Found {
     }
     found.language = match languages.as_slice() {
         [] => "this directory".into(),
-        some => some.join(" and "),
+        some => format!("this {} project", some.join(" and ")),
     };
     found
 }
