@@ -56,7 +56,8 @@ impl Drop for Group {
 
 /// Tells the warden of a process group.
 pub fn watch_group(pid: i32) -> Option<Group> {
-    warden().tell(format!("group {pid}")).then_some(Group(pid))
+    let told = warden().tell(format!("group {pid}"));
+    told.then(|| Group(pid))
 }
 
 /// A container the warden knows of, until this is dropped.
@@ -75,7 +76,8 @@ pub fn watch_container(socket: &Path, name: &str) -> Option<Container> {
     if line.contains('\n') {
         return None;
     }
-    warden().tell(line.clone()).then_some(Container(line))
+    let told = warden().tell(line.clone());
+    told.then(|| Container(line))
 }
 
 impl Warden {
