@@ -27,9 +27,9 @@ use crate::gauges::Gauges;
 use crate::notice::NoticeHub;
 use crate::probe::Probe;
 use crate::services::Services;
+use crate::store::Journal;
 use crate::store::disk::DiskBackend;
 use crate::store::memory::MemoryBackend;
-use crate::store::{Backend, Journal};
 use crate::{dispatch, fleet, results};
 
 /// Runs taken up from the journal at once.
@@ -121,18 +121,18 @@ impl Coordinator {
             refuse_second(&config, &*bus, &*clock).await?;
         }
         bus.ensure_queue(&Queue::Results(config.shard)).await?;
-        let backend: Arc<dyn Backend> = match &config.data_dir {
+        let journal = match &config.data_dir {
             Some(directory) => {
                 let directory = directory.clone();
                 let opened = tokio::task::spawn_blocking(move || DiskBackend::open(&directory));
-                Arc::new(opened.await.map_err(|error| StartError::Actor {
+                let backend = opened.await.map_err(|error| StartError::Actor {
                     what: "journal",
                     why: error.to_string(),
-                })??)
+                })??;
+                Journal::start(Arc::new(backend), config.keep_runs)?
             }
-            None => Arc::new(MemoryBackend::default()),
+            None => Journal::direct(Arc::new(MemoryBackend::default())),
         };
-        let journal = Journal::start(backend, config.keep_runs)?;
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let (sender, stopped) = watch::channel(None);
         let actor = |what: &'static str| {

@@ -399,7 +399,7 @@ impl Core {
             if !connected || !slot_free {
                 // Waiting is not being lost: the time counts from when it could have been taken.
                 entry.handed_over_at = now;
-            } else if now.since(entry.handed_over_at) >= unclaimed {
+            } else if now.since(entry.handed_over_at) >= patience(unclaimed, entry.publications) {
                 entry.handed_over_at = now;
                 effects.push(Effect::Admit(
                     Ticket { job: *job, attempt: entry.waiting.ticket.attempt },
@@ -419,6 +419,13 @@ impl Pool {
         // Only where it helps: a job of 20 ms gains nothing from being handed over early.
         if part < 0.1 { 0 } else { (f64::from(self.slots) * part) as u32 }
     }
+}
+
+/// Each handing-over is given twice the time of the one before, up to half a minute: a transport
+/// in trouble is not helped by ever more doubles.
+fn patience(unclaimed: Duration, publications: u32) -> Duration {
+    let doublings = publications.saturating_sub(1).min(4);
+    (unclaimed * (1 << doublings)).min(unclaimed.max(Duration::from_secs(30)))
 }
 
 fn waits(waiting: &HashMap<JobId, Waiting>, ticket: Ticket) -> bool {

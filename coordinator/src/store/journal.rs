@@ -36,7 +36,8 @@ enum Command {
 #[derive(Clone)]
 pub struct Journal {
     backend: Arc<dyn Backend>,
-    queue: mpsc::Sender<Command>,
+    /// The way to the writer; none when commits cost nothing and are done where they are asked.
+    queue: Option<mpsc::Sender<Command>>,
     shared: Arc<Shared>,
 }
 
@@ -55,26 +56,35 @@ impl Journal {
     /// When the system refuses a thread.
     pub fn start(backend: Arc<dyn Backend>, keep: usize) -> Result<Self, StoreError> {
         let (queue, commands) = mpsc::channel();
-        let shared = Arc::new(Shared {
-            healthy: AtomicBool::new(true),
-            last_error: Mutex::new(None),
-            commits: AtomicU64::new(0),
-            batches: AtomicU64::new(0),
-            writer: Mutex::new(None),
-        });
-        let writer = Writer { backend: Arc::clone(&backend), shared: Arc::clone(&shared), keep };
+        let journal = Self { backend, queue: Some(queue), shared: Shared::new() };
+        let writer = Writer {
+            backend: Arc::clone(&journal.backend),
+            shared: Arc::clone(&journal.shared),
+            keep,
+        };
         let thread = std::thread::Builder::new()
             .name("journal".into())
             .spawn(move || writer.run(&commands))
             .map_err(|error| StoreError::Write { why: error.to_string() })?;
-        *shared.writer.lock() = Some(thread);
-        Ok(Self { backend, queue, shared })
+        *journal.shared.writer.lock() = Some(thread);
+        Ok(journal)
+    }
+
+    /// A journal without a writer: each commit is done where it is asked for. For a backend that
+    /// never waits.
+    pub fn direct(backend: Arc<dyn Backend>) -> Self {
+        Self { backend, queue: None, shared: Shared::new() }
     }
 
     /// Commits a batch and calls `done` from the writer's thread, which must not wait.
     pub fn commit(&self, batch: Batch, done: impl FnOnce(Result<(), StoreError>) + Send + 'static) {
+        let Some(queue) = &self.queue else {
+            let result = self.backend.commit(&[batch]);
+            self.shared.note(&result, 1);
+            return done(result);
+        };
         if let Err(mpsc::SendError(Command::Commit(_, done))) =
-            self.queue.send(Command::Commit(batch, Box::new(done)))
+            queue.send(Command::Commit(batch, Box::new(done)))
         {
             done(Err(StoreError::Closed));
         }
@@ -100,10 +110,43 @@ impl Journal {
 
     /// Writes what is queued and ends the thread. Blocks; call it off the runtime.
     pub fn stop(&self) {
-        let _ = self.queue.send(Command::Stop);
+        if let Some(queue) = &self.queue {
+            let _ = queue.send(Command::Stop);
+        }
         let writer = self.shared.writer.lock().take();
         if let Some(writer) = writer {
             let _ = writer.join();
+        }
+    }
+}
+
+impl Shared {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            healthy: AtomicBool::new(true),
+            last_error: Mutex::new(None),
+            commits: AtomicU64::new(0),
+            batches: AtomicU64::new(0),
+            writer: Mutex::new(None),
+        })
+    }
+
+    fn note(&self, result: &Result<(), StoreError>, batches: usize) {
+        let was_healthy = self.healthy.swap(result.is_ok(), Ordering::Relaxed);
+        match result {
+            Ok(()) => {
+                self.commits.fetch_add(1, Ordering::Relaxed);
+                self.batches.fetch_add(batches as u64, Ordering::Relaxed);
+                if !was_healthy {
+                    tracing::info!("the journal can be written again");
+                }
+            }
+            Err(error) => {
+                *self.last_error.lock() = Some(error.to_string());
+                if was_healthy {
+                    tracing::error!(%error, "the journal cannot be written; runs wait, submits are refused");
+                }
+            }
         }
     }
 }
@@ -141,7 +184,11 @@ impl Writer {
                 continue;
             }
             let result = self.backend.commit(&batches);
-            self.note(&result, batches.len());
+            self.shared.note(&result, batches.len());
+            if result.is_err() {
+                // Whoever waits tries again soon; without a pause a full disk would be hammered.
+                pause(Duration::from_millis(100));
+            }
             finished += batches.iter().filter(|batch| batch.open == Some(false)).count();
             for done in waiting {
                 done(result.clone());
@@ -149,27 +196,6 @@ impl Writer {
             if finished >= PRUNE_EVERY {
                 finished = 0;
                 self.prune();
-            }
-        }
-    }
-
-    fn note(&self, result: &Result<(), StoreError>, batches: usize) {
-        let was_healthy = self.shared.healthy.swap(result.is_ok(), Ordering::Relaxed);
-        match result {
-            Ok(()) => {
-                self.shared.commits.fetch_add(1, Ordering::Relaxed);
-                self.shared.batches.fetch_add(batches as u64, Ordering::Relaxed);
-                if !was_healthy {
-                    tracing::info!("the journal can be written again");
-                }
-            }
-            Err(error) => {
-                *self.shared.last_error.lock() = Some(error.to_string());
-                if was_healthy {
-                    tracing::error!(%error, "the journal cannot be written; runs wait, submits are refused");
-                }
-                // Whoever waits tries again at once; without a pause a full disk would be hammered.
-                pause(Duration::from_millis(100));
             }
         }
     }
