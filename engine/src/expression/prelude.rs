@@ -1,17 +1,150 @@
-//! The helper functions of the expression language, in JavaScript. Only those that a text mentions
-//! are defined.
+//! What stands around an expression, in JavaScript: the helper functions of the language, and what
+//! is taken away from the built-in ones.
+//!
+//! The interrupt handler ends endless loops of a script. A built-in function that runs for long by
+//! itself does not ask it, so those that could are kept from it: lists are of bounded length where a
+//! function walks all of their length, searching a text in a text has a bounded number of steps, and
+//! what no condition needs is not there. Only what a text mentions is defined at all: most mention
+//! nothing, and setting up is most of what an evaluation costs.
 
-/// Each helper with its definition.
-pub(super) const HELPERS: &[(&str, &str)] = &[
-    ("contains", "(s, sub) => String(s ?? '').toLowerCase().includes(String(sub).toLowerCase())"),
+use std::fmt::Write;
+
+/// The source of a function that takes the values an expression sees and prepares its world.
+pub(super) fn setup(source: &str) -> String {
+    let mut setup = String::with_capacity(4096);
+    setup.push_str(START);
+    for (owner, functions) in [("A", LISTS), ("S", TEXTS)] {
+        for (name, definition) in functions {
+            // Texts are made of lists by `join`, also without being asked to.
+            if source.contains(name) || *name == "join" {
+                let _ = write!(setup, "put({owner}, '{name}', {definition});");
+            } else {
+                let _ = write!(setup, "delete {owner}.{name};");
+            }
+        }
+    }
+    for (name, definition) in GLOBALS {
+        if source.contains(name) {
+            let _ = write!(setup, "globalThis.{name} = {definition};");
+        }
+    }
+    setup.push_str(END);
+    setup
+}
+
+const START: &str = "\
+(function (values) {
+  'use strict';
+  const A = Array.prototype, S = String.prototype;
+  const invoke = Reflect.apply, isArray = Array.isArray, define = Object.defineProperty;
+  const put = (on, name, value) => define(on, name, { value, writable: true, configurable: true });
+  const short = (list) => {
+    if (!isArray(list) || list.length > 100000) throw new RangeError('a list is too long for this');
+    return list;
+  };
+  const bounded = (native) => function (...args) { return invoke(native, short(this), args); };
+  const searching = (native) => function (part, ...rest) {
+    const text = String(this);
+    if (part !== undefined && !(part instanceof RegExp)) {
+      part = String(part);
+      if (text.length * part.length > 1e8) throw new RangeError('a text is too long to be searched');
+    }
+    return invoke(native, text, [part, ...rest]);
+  };
+  const issuesWith = (list, test) => isArray(list) ? list.filter((issue) => test(issue ?? {})) : [];
+  const fold = (text) => String(text ?? '').toLowerCase();
+  const within = searching(S.includes), split = searching(S.split);
+  const NativeSet = Set;
+  const UniqueSet = function (items) {
+    const set = new NativeSet();
+    if (items !== undefined && items !== null) for (const item of items) set.add(item);
+    return set;
+  };
+  UniqueSet.prototype = NativeSet.prototype;
+  put(NativeSet.prototype, 'constructor', UniqueSet);
+  put(globalThis, 'Set', UniqueSet);
+";
+
+/// Last, so that nothing above needs what is gone. Code cannot be made from text, numbers without
+/// limits and iterators that do work by themselves are not there.
+const END: &str = "
+  for (const name of Object.keys(values)) globalThis[name] = values[name];
+  const iterator = Object.getPrototypeOf(Object.getPrototypeOf([][Symbol.iterator]()));
+  for (const name of Object.getOwnPropertyNames(iterator)) delete iterator[name];
+  for (const f of [function () {}, async function () {}, function* () {}, async function* () {}])
+    define(Object.getPrototypeOf(f), 'constructor', { value: undefined });
+  for (const name of ['eval', 'Function', 'BigInt', 'Iterator', 'Promise']) delete globalThis[name];
+  delete String.raw;
+})";
+
+/// Methods of lists, and what stands for them when they are mentioned.
+const LISTS: &[(&str, &str)] = &[
+    ("join", "bounded(A.join)"),
+    ("toLocaleString", "bounded(A.toLocaleString)"),
+    ("reverse", "bounded(A.reverse)"),
+    ("sort", "bounded(A.sort)"),
+    ("toReversed", "bounded(A.toReversed)"),
+    ("toSorted", "bounded(A.toSorted)"),
+    ("toSpliced", "bounded(A.toSpliced)"),
+    ("slice", "bounded(A.slice)"),
+    ("splice", "bounded(A.splice)"),
+    ("shift", "bounded(A.shift)"),
+    ("unshift", "bounded(A.unshift)"),
+    ("copyWithin", "bounded(A.copyWithin)"),
     (
-        "startsWith",
-        "(s, sub) => String(s ?? '').toLowerCase().startsWith(String(sub).toLowerCase())",
+        "concat",
+        "function (...parts) { const all = []; for (const part of [this, ...parts]) \
+         if (isArray(part)) for (const item of part) all.push(item); else all.push(part); return all; }",
     ),
-    ("endsWith", "(s, sub) => String(s ?? '').toLowerCase().endsWith(String(sub).toLowerCase())"),
+    (
+        "flatMap",
+        "function (f, on) { const all = []; let at = 0; for (const item of short(this)) { \
+         const part = invoke(f, on, [item, at++, this]); \
+         if (isArray(part)) for (const inner of part) all.push(inner); else all.push(part); } return all; }",
+    ),
+    (
+        "flat",
+        "(() => { const flat = (list, depth) => { const all = []; for (const item of list) \
+         if (depth > 0 && isArray(item)) for (const inner of flat(item, depth - 1)) all.push(inner); \
+         else all.push(item); return all; }; \
+         return function (depth = 1) { return flat(short(this), depth); }; })()",
+    ),
+];
+
+/// Methods of texts, and what stands for them when they are mentioned.
+const TEXTS: &[(&str, &str)] = &[
+    ("includes", "within"),
+    ("indexOf", "searching(S.indexOf)"),
+    ("lastIndexOf", "searching(S.lastIndexOf)"),
+    ("split", "split"),
+    (
+        "replaceAll",
+        "(() => { const native = S.replaceAll; return function (part, by) { \
+         if (part instanceof RegExp) return invoke(native, String(this), [part, by]); \
+         const [first, ...others] = short(invoke(split, String(this), [String(part)])); \
+         let text = first, at = first.length; for (const other of others) { \
+         text += (typeof by === 'function' ? by(part, at, this) : by) + other; \
+         at += String(part).length + other.length; } return text; }; })()",
+    ),
+    ("replace", "searching(S.replace)"),
+    (
+        "localeCompare",
+        "function (other) { return String(this) < String(other) ? -1 : String(this) > String(other) ? 1 : 0; }",
+    ),
+    ("normalize", "function () { return String(this); }"),
+];
+
+/// Helper functions of the language.
+const GLOBALS: &[(&str, &str)] = &[
+    (
+        "contains",
+        "(text, part) => isArray(text) ? text.includes(part) : invoke(within, fold(text), [fold(part)])",
+    ),
+    ("startsWith", "(text, part) => fold(text).startsWith(fold(part))"),
+    ("endsWith", "(text, part) => fold(text).endsWith(fold(part))"),
     (
         "length",
-        "(x) => typeof x === 'string' || Array.isArray(x) ? x.length \
+        "(x) => typeof x === 'string' || isArray(x) ? x.length \
          : x && typeof x === 'object' ? Object.keys(x).length : 0",
     ),
     ("always", "() => true"),
@@ -19,23 +152,23 @@ pub(super) const HELPERS: &[(&str, &str)] = &[
     ("failure", "() => false"),
     (
         "hasIssue",
-        "(list, field, value) => Array.isArray(list) && list.some((i) => i?.[field] === value)",
+        "(list, field, value) => issuesWith(list, (issue) => issue[field] === value).length > 0",
     ),
     (
         "hasIssueWith",
-        "(list, field, value) => Array.isArray(list) && list.some((i) => i?.[field] === value)",
+        "(list, field, value) => issuesWith(list, (issue) => issue[field] === value).length > 0",
     ),
     (
         "countIssues",
-        "(list, field, value) => Array.isArray(list) ? list.filter((i) => i?.[field] === value).length : 0",
+        "(list, field, value) => issuesWith(list, (issue) => issue[field] === value).length",
     ),
     (
         "hasFileMatching",
-        "(list, part) => Array.isArray(list) && list.some((i) => String(i?.file ?? '').includes(part))",
+        "(list, part) => issuesWith(list, (issue) => invoke(within, String(issue.file ?? ''), [part])).length > 0",
     ),
     (
         "hasFileWith",
-        "(list, part) => Array.isArray(list) && list.some((i) => String(i?.file ?? '').includes(part))",
+        "(list, part) => issuesWith(list, (issue) => invoke(within, String(issue.file ?? ''), [part])).length > 0",
     ),
     // Outside of a code host everybody may do everything.
     ("hasMinPermission", "() => true"),
@@ -45,5 +178,26 @@ pub(super) const HELPERS: &[(&str, &str)] = &[
     ("isContributor", "() => true"),
     ("isFirstTimer", "() => false"),
     ("log", "() => undefined"),
-    ("memory", "({ get: () => undefined, has: () => false, list: () => [], getAll: () => ({}) })"),
+    ("memory", "{ get: () => undefined, has: () => false, list: () => [], getAll: () => ({}) }"),
 ];
+
+/// Whether the text has a number without limits, like `10n`: powers of those take minutes in a
+/// single step. Looks into strings as well; a text `5n` in one is told apart by nobody.
+pub(super) fn has_big_number(source: &str) -> bool {
+    let mut before = ' ';
+    let mut rest = source.chars().peekable();
+    while let Some(c) = rest.next() {
+        let starts =
+            c.is_ascii_digit() && !(before.is_alphanumeric() || before == '_' || before == '$');
+        before = c;
+        if starts {
+            while let Some(next) = rest.next_if(|c| c.is_ascii_alphanumeric() || *c == '_') {
+                before = next;
+            }
+            if before == 'n' {
+                return true;
+            }
+        }
+    }
+    false
+}

@@ -64,6 +64,22 @@ impl Scope {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn for_tests(check: CheckName, result: Arc<CheckResult>) -> Self {
+        Self {
+            group: check.to_string(),
+            check,
+            schema: None,
+            event: None,
+            branch: None,
+            base_branch: None,
+            files_changed: Arc::default(),
+            env: Arc::default(),
+            outputs: Vec::new(),
+            result: Some(result),
+        }
+    }
+
     /// The names that the text mentions, with their values.
     pub(super) fn values(&self, source: &str) -> Map<String, Value> {
         let mut values = Map::new();

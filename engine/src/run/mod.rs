@@ -6,6 +6,8 @@
 
 mod failure;
 mod machine;
+#[cfg(test)]
+mod properties;
 mod report;
 #[cfg(test)]
 mod tests;
