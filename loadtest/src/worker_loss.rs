@@ -108,6 +108,7 @@ impl Round {
             channel: ChannelId::local(),
             config: scenario.config(),
             selection: scenario.selection(),
+            revision: visor_protocol::api::Revision::default(),
             workspace: None,
             env: std::collections::BTreeMap::new(),
             priority: Priority::Normal,

@@ -32,6 +32,9 @@ pub struct Submission {
     /// The files its checks see.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub workspace: Option<Workspace>,
+    /// What is checked, as expressions see it.
+    #[serde(default, skip_serializing_if = "Revision::is_unknown")]
+    pub revision: Revision,
     /// Variables of the submitter that checks and expressions see.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
@@ -48,6 +51,29 @@ pub struct Submission {
     /// Somebody follows it: send its notices and its output as they come.
     #[serde(default)]
     pub watched: bool,
+}
+
+/// What is checked, in the words of the repository it comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Revision {
+    /// The branch that is checked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub branch: Option<String>,
+    /// The branch it will go into.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base_branch: Option<String>,
+    /// Files that were changed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub files_changed: Vec<String>,
+}
+
+impl Revision {
+    /// Nothing is known of it.
+    pub fn is_unknown(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// A configuration file as its submitter read it.

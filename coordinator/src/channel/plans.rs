@@ -39,7 +39,12 @@ impl Plans {
             ApiError::new("visor::config::invalid", diagnostics.to_string())
         };
         let loaded = visor_engine::config::load(&submission.config).map_err(refused)?;
-        let context = Context { env: submission.env.clone(), ..Context::default() };
+        let context = Context {
+            env: submission.env.clone(),
+            branch: submission.revision.branch.clone(),
+            base_branch: submission.revision.base_branch.clone(),
+            files_changed: submission.revision.files_changed.clone(),
+        };
         let plan = Plan::new(&loaded.config, &submission.selection, &context).map_err(refused)?;
         let plan = Arc::new(plan);
         self.ready.lock().put(key, Arc::clone(&plan));
@@ -48,7 +53,7 @@ impl Plans {
 }
 
 fn key(submission: &Submission) -> Result<ContentHash, ApiError> {
-    let parts = (&submission.config, &submission.selection, &submission.env);
+    let parts = (&submission.config, &submission.selection, &submission.env, &submission.revision);
     let bytes = rmp_serde::to_vec(&parts)
         .map_err(|error| ApiError::new("visor::api::malformed", error.to_string()))?;
     Ok(ContentHash::of(&bytes))

@@ -50,6 +50,7 @@ impl FleetTarget {
             channel: channels.of(0),
             config: scenario.config(),
             selection: scenario.selection(),
+            revision: visor_protocol::api::Revision::default(),
             workspace: None,
             env: BTreeMap::new(),
             priority: Priority::Normal,

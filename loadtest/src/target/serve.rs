@@ -59,6 +59,7 @@ impl ServeTarget {
             channel: channels.of(0),
             config: scenario.config(),
             selection: scenario.selection(),
+            revision: visor_protocol::api::Revision::default(),
             workspace: None,
             env: BTreeMap::new(),
             priority: Priority::Normal,

@@ -40,6 +40,7 @@ impl SubmissionBuilder {
             channel: ChannelId::local(),
             config: ConfigSource { name: "visor.yaml".into(), text: config.into() },
             selection: Selection::default(),
+            revision: visor_protocol::api::Revision::default(),
             workspace: None,
             env: BTreeMap::new(),
             priority: Priority::default(),

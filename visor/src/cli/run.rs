@@ -254,6 +254,7 @@ impl RunArgs {
             channel: self.channel.clone().unwrap_or_else(ChannelId::local),
             config,
             selection: self.selection(),
+            revision: visor_protocol::api::Revision::default(),
             workspace: None,
             env,
             priority: self.priority.into(),
