@@ -1,11 +1,18 @@
 //! Counters of a coordinator, for `/metrics` and `visor status`.
 
+mod histogram;
+
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use visor_protocol::Severity;
+use visor_protocol::outcome::{End, Outcome};
+use visor_protocol::result::{CheckResult, RunSummary};
 use visor_protocol::time::Timestamp;
+
+pub use histogram::{Histogram, Snapshot};
 
 /// Monotonic counters, and the rate of the last minute.
 #[derive(Debug, Default)]
@@ -26,6 +33,11 @@ pub struct Gauges {
     pub messages_rejected: AtomicU64,
     /// Notices dropped because nobody could keep up.
     pub notices_dropped: AtomicU64,
+    /// How long checks ran.
+    pub check_duration: Histogram,
+    /// How long runs took, from acceptance to end.
+    pub run_duration: Histogram,
+    issues: [AtomicU64; Severity::ALL.len()],
     settled: Mutex<VecDeque<(u64, u32)>>,
 }
 
@@ -46,6 +58,29 @@ impl Gauges {
         while settled.len() > 60 {
             settled.pop_front();
         }
+    }
+
+    /// A job is over: what it took and what it found, if it ran at all.
+    pub(crate) fn executed(&self, outcome: &Outcome, result: &CheckResult) {
+        if !matches!(outcome.end, End::Infrastructure(_)) {
+            self.check_duration.record(outcome.finished_at.since(outcome.started_at));
+        }
+        for issue in &result.issues {
+            Self::add(&self.issues[issue.severity as usize]);
+        }
+    }
+
+    /// A run is over.
+    pub(crate) fn run_over(&self, run: &RunSummary) {
+        if let Some(finished_at) = run.finished_at {
+            self.run_duration.record(finished_at.since(run.submitted_at));
+        }
+    }
+
+    /// Issues found, by severity.
+    pub fn issues(&self) -> impl Iterator<Item = (Severity, u64)> {
+        let counts = self.issues.iter().map(|count| count.load(Ordering::Relaxed));
+        Severity::ALL.into_iter().zip(counts)
     }
 
     /// Jobs settled in the last minute.

@@ -19,6 +19,7 @@ pub mod dispatch;
 pub mod error;
 pub mod fleet;
 pub mod gauges;
+pub mod http;
 mod notice;
 pub mod probe;
 mod results;

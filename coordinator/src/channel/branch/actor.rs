@@ -385,6 +385,7 @@ impl State {
         services.probe.hit(ProbePoint::BranchSettles { check: name.as_str() });
         let at = self.now();
         services.gauges.settled_at(at);
+        services.gauges.executed(&outcome, &result);
         if let Some(history) = dead_letter {
             let run = outcome.job.run;
             let letter = DeadLetter { run, check: name.to_string(), at, history };
@@ -500,6 +501,9 @@ impl State {
         }
         if done.finished {
             services.gauges.runs_finished.fetch_add(1, Ordering::Relaxed);
+            if let Ok(book) = self.book() {
+                services.gauges.run_over(&book.summary());
+            }
             me.stop(None);
         }
     }

@@ -1,0 +1,88 @@
+//! The fleet: workers, its state in short, dead letters.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+use utoipa::ToSchema;
+use visor_protocol::api::{self, ApiError, DeadLetter, FleetStatus, Request, WorkerInfo};
+use visor_protocol::ids::WorkerId;
+
+use super::fault::Fault;
+use super::intake::PathOf;
+use super::router::App;
+
+/// The workers.
+#[utoipa::path(
+    get, path = "/api/v1/workers", tag = "fleet",
+    responses(
+        (status = 200, description = "The workers", body = Vec<WorkerInfo>),
+        (status = "default", description = "A refusal", body = ApiError),
+    ),
+)]
+pub(super) async fn workers(State(app): State<Arc<App>>) -> Result<Json<Vec<WorkerInfo>>, Fault> {
+    match app.service.call(Request::Workers).await? {
+        api::Response::Workers(workers) => Ok(Json(workers)),
+        _ => Err(Fault::unexpected_answer()),
+    }
+}
+
+/// The worker was told.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Draining {
+    /// Which.
+    #[schema(value_type = String)]
+    worker: WorkerId,
+    /// Attempts it still holds.
+    holds: u32,
+}
+
+/// Has a worker finish what it holds and stop.
+#[utoipa::path(
+    post, path = "/api/v1/workers/{id}/drain", tag = "fleet",
+    params(("id" = String, Path, description = "The worker's id")),
+    responses(
+        (status = 200, description = "It was told", body = Draining),
+        (status = 404, description = "There is no such worker", body = ApiError),
+        (status = "default", description = "A refusal", body = ApiError),
+    ),
+)]
+pub(super) async fn drain(
+    State(app): State<Arc<App>>,
+    PathOf(id): PathOf<WorkerId>,
+) -> Result<Json<Draining>, Fault> {
+    match app.service.call(Request::Drain { worker: id }).await? {
+        api::Response::Draining { worker, holds } => Ok(Json(Draining { worker, holds })),
+        _ => Err(Fault::unexpected_answer()),
+    }
+}
+
+/// The fleet in short.
+#[utoipa::path(
+    get, path = "/api/v1/status", tag = "fleet",
+    responses(
+        (status = 200, description = "The fleet", body = FleetStatus),
+        (status = "default", description = "A refusal", body = ApiError),
+    ),
+)]
+pub(super) async fn status(State(app): State<Arc<App>>) -> Json<FleetStatus> {
+    Json(app.service.status().await)
+}
+
+/// Jobs given up on, with their history.
+#[utoipa::path(
+    get, path = "/api/v1/deadletters", tag = "fleet",
+    responses(
+        (status = 200, description = "The jobs", body = Vec<DeadLetter>),
+        (status = "default", description = "A refusal", body = ApiError),
+    ),
+)]
+pub(super) async fn dead_letters(
+    State(app): State<Arc<App>>,
+) -> Result<Json<Vec<DeadLetter>>, Fault> {
+    match app.service.call(Request::DeadLetters).await? {
+        api::Response::DeadLetters(letters) => Ok(Json(letters)),
+        _ => Err(Fault::unexpected_answer()),
+    }
+}
