@@ -50,7 +50,7 @@ pub(super) fn read(
     key: &Key<'_>,
     node: &Node,
     name: CheckName,
-    sandboxes: &BTreeMap<String, SandboxDefinition>,
+    sandboxes: Option<&BTreeMap<String, SandboxDefinition>>,
 ) -> Option<Check> {
     if !reader.is_map(key, node, "a mapping with `type` and what the type needs") {
         return None;
@@ -75,7 +75,7 @@ struct Fields<'f, 'a> {
     reader: &'f mut Reader<'a>,
     fields: BTreeMap<&'f str, (Key<'f>, &'f Node)>,
     owner: &'f str,
-    sandboxes: &'f BTreeMap<String, SandboxDefinition>,
+    sandboxes: Option<&'f BTreeMap<String, SandboxDefinition>>,
 }
 
 impl<'a> Fields<'_, 'a> {
@@ -126,6 +126,7 @@ impl<'a> Fields<'_, 'a> {
                         self.owner
                     ),
                 )
+                .about("ai")
                 .label(check.span.clone(), "no `type`")
                 .help(format!("types that run: {}", list(&["command", "log", "noop"]))),
             );
@@ -142,6 +143,7 @@ impl<'a> Fields<'_, 'a> {
                         self.owner
                     ),
                 )
+                .about(kind.as_str())
                 .label(key.place_of(node), "not supported yet"),
             );
             check.does = Does::Unsupported;

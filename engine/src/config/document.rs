@@ -40,7 +40,8 @@ pub(super) fn read(source: &Arc<Source>, tree: &Node, found: &mut Diagnostics) -
     let entries: BTreeMap<&str, (Key<'_>, &Node)> =
         reader.entries(tree, "").into_iter().map(|(key, node)| (key.name, (key, node))).collect();
     for (key, node) in entries.values() {
-        if !is_off(node) {
+        // `x-…` is where files keep what only their anchors are for.
+        if !is_off(node) && !key.name.starts_with("x-") {
             keys::remark(&mut reader, TOP, key, "a configuration");
         }
     }
@@ -80,8 +81,8 @@ impl<'d> Document<'d, '_> {
         let sandbox = self
             .get("sandbox")
             .filter(|(_, node)| !is_off(node))
-            .and_then(|(key, node)| sandbox::name(self.reader, key, node, &sandboxes));
-        let checks = self.checks(&sandboxes);
+            .and_then(|(key, node)| sandbox::name(self.reader, key, node, sandboxes.as_ref()));
+        let checks = self.checks(sandboxes.as_ref());
         Config {
             source: Arc::clone(source),
             version,
@@ -96,7 +97,7 @@ impl<'d> Document<'d, '_> {
                 .and_then(|(key, node)| check::expression(self.reader, key, node)),
             env: self.get("env").map(|(key, node)| self.reader.env(key, node)).unwrap_or_default(),
             tag_filter: self.tag_filter(),
-            sandboxes,
+            sandboxes: sandboxes.unwrap_or_default(),
             sandbox,
         }
     }
@@ -156,7 +157,7 @@ impl<'d> Document<'d, '_> {
     /// `steps` is the newer name and wins where a file has both.
     fn checks(
         &mut self,
-        sandboxes: &BTreeMap<String, super::SandboxDefinition>,
+        sandboxes: Option<&BTreeMap<String, super::SandboxDefinition>>,
     ) -> IndexMap<CheckName, Check> {
         let (key, node) = match (self.get("steps"), self.get("checks")) {
             (Some(steps), Some((key, _))) => {

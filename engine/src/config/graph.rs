@@ -46,6 +46,7 @@ pub(super) fn check(config: &Config, reader: &mut Reader<'_>) -> bool {
                 });
                 reader.push(
                     diagnostic
+                        .about(name)
                         .label(dependency.span.clone(), "no check has this name")
                         .maybe_help(help),
                 );

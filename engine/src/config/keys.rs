@@ -196,6 +196,7 @@ pub(super) fn remark(
                 "visor::config::unsupported_key",
                 format!("`{name}` is not supported by this version yet, and is ignored"),
             )
+            .about(name)
             .label(span, "has no effect"),
         ),
         Some(Fate::Needed) => reader.push(
@@ -206,6 +207,7 @@ pub(super) fn remark(
                      without it"
                 ),
             )
+            .about(name)
             .label(span, "not supported yet"),
         ),
         None => {
@@ -216,6 +218,7 @@ pub(super) fn remark(
                     "visor::config::unknown_key",
                     format!("`{}` is not a key of {of}, and is ignored", clip(name)),
                 )
+                .about(name)
                 .label(span, label),
             );
         }

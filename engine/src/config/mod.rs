@@ -45,12 +45,14 @@ pub fn load(source: &ConfigSource) -> Result<Loaded, Diagnostics> {
     if source.text.len() > MAX_CONFIG_BYTES {
         return Err(too_large(source));
     }
-    let source = Arc::new(Source { name: source.name.clone(), text: source.text.clone() });
+    // Editors of another system put a byte order mark first; places are counted without it.
+    let text = source.text.trim_start_matches('\u{feff}').to_owned();
+    let source = Arc::new(Source { name: source.name.clone(), text });
     let mut found = Diagnostics::new(Arc::clone(&source));
     let (tree, mistakes) = node::parse(&source);
     mistakes.into_iter().for_each(|mistake| found.push(mistake));
     let config = tree.and_then(|tree| document::read(&source, &tree, &mut found));
-    found.sort();
+    found.settle();
     match config {
         Some(config) if found.errors() == 0 => {
             Ok(Loaded { config: Arc::new(config), warnings: found })

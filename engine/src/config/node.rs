@@ -213,7 +213,6 @@ fn options(duplicate_keys: DuplicateKeyPolicy) -> Options {
             max_nodes: MAX_NODES,
             max_depth: MAX_DEPTH,
             flow_nesting_limit: MAX_DEPTH,
-            max_documents: 1,
             // The number of values is what costs; one anchor used by every check is good style.
             enforce_alias_anchor_ratio: false,
         },

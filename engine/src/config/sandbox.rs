@@ -20,12 +20,13 @@ type Entry<'d> = Option<(&'d Key<'d>, &'d Node)>;
 /// image: those of the host name places that are not in it.
 const PASSED_ALWAYS: [&str; 3] = ["CI", "NODE_ENV", "LANG"];
 
-/// Reads `sandboxes` and `sandbox_defaults`.
+/// Reads `sandboxes` and `sandbox_defaults`; none when what stands there is no mapping, so that
+/// nothing can be said about the names.
 pub(super) fn read(
     reader: &mut Reader<'_>,
     sandboxes: Entry<'_>,
     defaults: Entry<'_>,
-) -> BTreeMap<String, SandboxDefinition> {
+) -> Option<BTreeMap<String, SandboxDefinition>> {
     let mut passed: Vec<String> = PASSED_ALWAYS.map(str::to_owned).to_vec();
     if let Some((key, node)) = defaults.filter(|(_, node)| !is_off(node))
         && reader.is_map(key, node, "a mapping")
@@ -40,9 +41,10 @@ pub(super) fn read(
         }
     }
     let mut found = BTreeMap::new();
-    if let Some((key, node)) = sandboxes.filter(|(_, node)| !is_off(node))
-        && reader.is_map(key, node, "a mapping of names to sandboxes")
-    {
+    if let Some((key, node)) = sandboxes.filter(|(_, node)| !is_off(node)) {
+        if !reader.is_map(key, node, "a mapping of names to sandboxes") {
+            return None;
+        }
         for (key, node) in reader.entries(node, "") {
             let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
             if !key.name.starts_with(|c: char| c.is_ascii_alphanumeric())
@@ -62,7 +64,7 @@ pub(super) fn read(
             found.insert(key.name.to_owned(), SandboxDefinition { spec, span: key.span.clone() });
         }
     }
-    found
+    Some(found)
 }
 
 /// Reads the name of a sandbox where one is used.
@@ -70,7 +72,7 @@ pub(super) fn name(
     reader: &mut Reader<'_>,
     key: &Key<'_>,
     node: &Node,
-    sandboxes: &BTreeMap<String, SandboxDefinition>,
+    sandboxes: Option<&BTreeMap<String, SandboxDefinition>>,
 ) -> Option<String> {
     let name = reader.some_text(key, node)?;
     if name.contains("{{") || name.contains("{%") {
@@ -86,9 +88,9 @@ pub(super) fn name(
         );
         return None;
     }
-    if sandboxes.contains_key(&name) {
+    let Some(sandboxes) = sandboxes.filter(|sandboxes| !sandboxes.contains_key(&name)) else {
         return Some(name);
-    }
+    };
     let near = reader.near(&name, sandboxes.keys().map(String::as_str));
     let help = match near {
         Some(near) => format!("did you mean `{near}`?"),
@@ -103,6 +105,7 @@ pub(super) fn name(
             "visor::config::unknown_sandbox",
             format!("{} is `{}`, which is not defined", key.says(), clip(&name)),
         )
+        .about(name)
         .label(key.place_of(node), "no sandbox has this name")
         .help(help),
     );
@@ -161,17 +164,23 @@ fn one(reader: &mut Reader<'_>, key: &Key<'_>, node: &Node, passed: &[String]) -
     spec
 }
 
+/// Docker is the one engine of this version; true when it is what is asked for.
 fn engine(reader: &mut Reader<'_>, key: &Key<'_>, node: &Node) -> bool {
-    match reader.word(key, node, &[("docker", true), ("bubblewrap", false), ("seatbelt", false)]) {
-        Some(true) => true,
-        Some(false) => {
-            reader.push(
-                Diagnostic::error(
-                    "visor::config::unsupported_value",
-                    format!("{} is not supported by this version yet", key.says()),
+    match reader.text(key, node).as_deref() {
+        Some("docker") => true,
+        Some(other) => {
+            let (message, label) = if ["bubblewrap", "seatbelt"].contains(&other) {
+                (
+                    format!("{} `{other}` is not supported by this version yet", key.says()),
+                    "not yet",
                 )
-                .label(key.place_of(node), "not supported yet")
-                .help("`docker` is"),
+            } else {
+                (format!("`{}` is not a value of {}", clip(other), key.says()), "not known")
+            };
+            reader.push(
+                Diagnostic::error("visor::config::unsupported_value", message)
+                    .label(key.place_of(node), label)
+                    .help("`docker` is supported"),
             );
             false
         }

@@ -6,6 +6,8 @@
 
 mod render;
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -24,7 +26,7 @@ pub struct Source {
 }
 
 /// How bad a mistake is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Level {
     /// Nothing runs until it is corrected.
@@ -56,12 +58,22 @@ pub struct Diagnostic {
     /// What was probably meant, or what to do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub help: Option<String>,
+    /// What it is about; further mistakes of the same code about the same thing join it.
+    #[serde(skip)]
+    about: Option<String>,
 }
 
 impl Diagnostic {
     /// A mistake that keeps the file from being run.
     pub fn error(code: &'static str, message: impl Into<String>) -> Self {
-        Self { code, level: Level::Error, message: message.into(), labels: Vec::new(), help: None }
+        Self {
+            code,
+            level: Level::Error,
+            message: message.into(),
+            labels: Vec::new(),
+            help: None,
+            about: None,
+        }
     }
 
     /// Something that is probably not as meant.
@@ -90,6 +102,14 @@ impl Diagnostic {
         self
     }
 
+    /// Mistakes of the same code about the same thing are shown as one: a check that was renamed is
+    /// one mistake, however many others depend on it.
+    #[must_use]
+    pub(crate) fn about(mut self, thing: impl Into<String>) -> Self {
+        self.about = Some(thing.into());
+        self
+    }
+
     fn position(&self) -> usize {
         self.labels.first().map_or(0, |label| label.span.start)
     }
@@ -97,6 +117,9 @@ impl Diagnostic {
 
 /// At most this many mistakes of one file are kept; the rest is counted.
 const KEPT: usize = 500;
+
+/// Places at which mistakes about the same thing are shown; the rest is counted.
+const LABELS: usize = 3;
 
 /// All mistakes of one file, errors first, in the order of the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -141,9 +164,45 @@ impl Diagnostics {
         }
     }
 
-    /// Puts them in the order in which they are shown.
-    pub(crate) fn sort(&mut self) {
+    /// Puts them in the order in which they are shown, and joins those about the same thing.
+    pub(crate) fn settle(&mut self) {
         self.items.sort_by_key(|item| (item.level, item.position()));
+        let mut first: HashMap<(&'static str, Level, String), usize> = HashMap::new();
+        let mut joined: Vec<(Diagnostic, usize)> = Vec::with_capacity(self.items.len());
+        for item in self.items.drain(..) {
+            let Some(about) = &item.about else {
+                joined.push((item, 0));
+                continue;
+            };
+            match first.entry((item.code, item.level, about.clone())) {
+                Entry::Vacant(entry) => {
+                    entry.insert(joined.len());
+                    joined.push((item, 0));
+                }
+                Entry::Occupied(entry) => {
+                    let (one, more) = &mut joined[*entry.get()];
+                    if one.labels.len() < LABELS {
+                        one.labels.extend(item.labels);
+                    } else {
+                        *more += 1;
+                    }
+                }
+            }
+        }
+        self.items = joined
+            .into_iter()
+            .map(|(mut item, more)| {
+                if more > 0 {
+                    let places = if more == 1 { "place" } else { "places" };
+                    let more = format!("the same in {more} more {places}");
+                    item.help = Some(match item.help {
+                        Some(help) => format!("{help}; {more}"),
+                        None => more,
+                    });
+                }
+                item
+            })
+            .collect();
     }
 
     /// The file they are about.

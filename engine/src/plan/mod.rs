@@ -4,6 +4,8 @@
 //! - this file: the selected checks with their dependencies, environment and place resolved
 
 mod selection;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -261,10 +263,13 @@ impl<'c> Environment<'c> {
             .filter(|_| work.is_process())
             .and_then(|name| config.sandboxes.get(name));
         let mut env = sandbox.map_or_else(BTreeMap::new, |sandbox| self.passed(&sandbox.spec));
-        env.extend(self.file.clone());
-        for (name, value) in &check.env {
-            let value_of = |name: &str| self.seen.get(name).map(String::as_str);
-            env.insert(name.clone(), config::resolve(value, value_of));
+        // Only programs have an environment.
+        if work.is_process() {
+            env.extend(self.file.clone());
+            for (name, value) in &check.env {
+                let value_of = |name: &str| self.seen.get(name).map(String::as_str);
+                env.insert(name.clone(), config::resolve(value, value_of));
+            }
         }
         PlannedCheck {
             name: check.name.clone(),
