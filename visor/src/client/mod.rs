@@ -6,7 +6,7 @@
 //! - [`connect`]: from an address to one of them
 //! - [`follow`]: submit a run and watch it to its end
 //! - [`pack`]: the working tree as an archive
-//! - [`environment`]: which of the submitter's variables travel
+//! - [`environment`], [`revision`]: the submitter's variables, and what is being checked
 
 pub(crate) mod backend;
 pub(crate) mod bus;
@@ -16,6 +16,7 @@ pub(crate) mod follow;
 pub(crate) mod http;
 pub(crate) mod local;
 pub(crate) mod pack;
+pub(crate) mod revision;
 mod sse;
 
 pub(crate) use backend::{Backend, ClientError, Seen, Watch};

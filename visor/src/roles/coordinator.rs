@@ -24,7 +24,7 @@ pub(crate) async fn run(args: RoleArgs, style: Style) -> Result<ExitCode, Failur
     let mut interrupts = common::interrupts()?;
     let fleet = common::fleet_config(args.config.as_deref())?;
     // Bound before anything else: a taken port is found before anybody relies on the rest.
-    let listener = http::bind(args.http, args.token.as_deref()).await?;
+    let address = http::Address::take(args.http, args.token.as_deref()).await?;
     let data_dir = common::data_dir(args.data_dir.as_deref(), "coordinator")?;
     let url = args.nats.as_deref().unwrap_or(DEFAULT_NATS);
 
@@ -36,7 +36,7 @@ pub(crate) async fn run(args: RoleArgs, style: Style) -> Result<ExitCode, Failur
         () = interrupts.next() => return Ok(ExitCode::Interrupted),
     };
     common::transport_facts(&mut block, &*bus, Some(&without_credentials(url)));
-    block.fact("http", http::shown(&listener, args.token.is_some()));
+    block.fact("http", address.shown());
     common::show(&block, style);
 
     let config =
@@ -44,12 +44,12 @@ pub(crate) async fn run(args: RoleArgs, style: Style) -> Result<ExitCode, Failur
     let coordinator = Coordinator::start(config, Arc::clone(&bus), Arc::new(SystemClock))
         .await
         .map_err(|error| embedded::start_failure(&error))?;
-    let server = http::serve(listener, args.token, coordinator.api());
+    let server = address.serve(coordinator.api());
     terminal::eprint(&startup::ready(started.elapsed()));
 
     let ended = lifetime::of_coordinator(&coordinator, &mut interrupts).await;
+    server.stop().await;
     lifetime::stop_coordinator(coordinator, &mut interrupts).await;
-    server.abort();
     bus.close().await;
     ended.map(|()| ExitCode::Passed)
 }

@@ -25,7 +25,7 @@ pub(crate) async fn run(args: RoleArgs, style: Style) -> Result<ExitCode, Failur
     let started = Instant::now();
     let mut interrupts = common::interrupts()?;
     let fleet = common::fleet_config(args.config.as_deref())?;
-    let listener = http::bind(args.http, args.token.as_deref()).await?;
+    let address = http::Address::take(args.http, args.token.as_deref()).await?;
     let data_dir = common::data_dir(args.data_dir.as_deref(), "serve")?;
     let id = WorkerId::new("local").expect("the name is a valid id");
     // Who reaches a loopback address could run programs here anyway; who comes from elsewhere
@@ -42,7 +42,7 @@ pub(crate) async fn run(args: RoleArgs, style: Style) -> Result<ExitCode, Failur
     common::transport_facts(&mut block, &*bus, None);
     common::execution_facts(&mut block, &worker);
     block.fact("limits", common::limits(&fleet));
-    block.fact("http", http::shown(&listener, args.token.is_some()));
+    block.fact("http", address.shown());
     common::show(&block, style);
 
     let config =
@@ -52,14 +52,14 @@ pub(crate) async fn run(args: RoleArgs, style: Style) -> Result<ExitCode, Failur
         .map_err(|error| embedded::start_failure(&error))?;
     let worker = Worker::start(worker, Arc::clone(&bus), Arc::new(SystemClock)).await;
     let worker = worker.map_err(|error| common::worker_failure(&error))?;
-    let server = http::serve(listener, args.token, coordinator.api());
+    let server = address.serve(coordinator.api());
     terminal::eprint(&startup::ready(started.elapsed()));
 
     let ended = lifetime::of_coordinator(&coordinator, &mut interrupts).await;
     // The worker first: what it finishes, the coordinator still writes down.
     lifetime::drain_worker(&worker, &mut interrupts).await;
+    server.stop().await;
     lifetime::stop_coordinator(coordinator, &mut interrupts).await;
-    server.abort();
     bus.close().await;
     ended.map(|()| ExitCode::Passed)
 }
