@@ -114,7 +114,8 @@ pub trait Delivery: Send {
     /// Its bytes, as they came: not yet trusted.
     fn payload(&self) -> &Bytes;
 
-    /// How often it has been delivered, this time included.
+    /// How often it has been delivered, this time included. Only a hint: nats-server 2.9 was seen
+    /// to start counting anew.
     fn deliveries(&self) -> u64;
 
     /// Takes it out of the queue. Does not wait for the server to confirm; a lost

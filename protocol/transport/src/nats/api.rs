@@ -17,6 +17,7 @@ pub(super) mod code {
     pub(in super::super) const NO_MESSAGE: u64 = 10_037;
     pub(in super::super) const NO_RESOURCES: u64 = 10_023;
     pub(in super::super) const NO_STORAGE: u64 = 10_047;
+    pub(in super::super) const FULL: u64 = 10_077;
     pub(in super::super) const STREAM_DIFFERS: u64 = 10_058;
     pub(in super::super) const NO_STREAM: u64 = 10_059;
 }
@@ -43,7 +44,7 @@ impl Failure {
             Self::Silent | Self::Nobody | Self::Disconnected => false,
             // 5xx is said of a server that is not ready, except for storage that is full.
             Self::Refused { status, code, .. } => {
-                *status < 500 || matches!(*code, code::NO_STORAGE | code::NO_RESOURCES)
+                *status < 500 || matches!(*code, code::NO_STORAGE | code::NO_RESOURCES | code::FULL)
             }
             Self::Unreadable { .. } => true,
         }

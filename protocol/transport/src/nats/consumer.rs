@@ -64,6 +64,17 @@ impl Stream for Lane {
     }
 }
 
+/// What to do about a queue that may be damaged.
+#[derive(Debug, Clone, Copy)]
+enum Repair {
+    /// Look whether it is there, unless somebody did since the connection stands.
+    Ensure,
+    /// Make what is missing.
+    Make,
+    /// Make its consumer anew if it does not deliver what waits.
+    Rebuild,
+}
+
 /// What [`NatsConsumer::next`] was woken by.
 enum Woken {
     Message(usize, async_nats::Message),
@@ -103,6 +114,9 @@ impl NatsConsumer {
             self.pulls.forget();
             self.heard = now;
             self.hold = None;
+            // The server that answers now may have lost everything. Asked for messages of a
+            // consumer it does not have, it says nothing at all.
+            self.start_repair(Repair::Ensure);
         }
         self.pulls.expire(now);
         if self.repair.is_some() || !self.link.is_connected() {
@@ -188,8 +202,7 @@ impl NatsConsumer {
             self.hold_for = FIRST_HOLD;
             return;
         }
-        let generation = message.subject.rsplit_once('.').and_then(|(_, token)| token.parse().ok());
-        self.pulls.ended(lane, generation.unwrap_or_default());
+        self.pulls.ended(lane, generation(&message.subject));
         if status == StatusCode::TIMEOUT || status == StatusCode::NOT_FOUND {
             // It stood for its time; the rest is asked for anew.
             self.silences = 0;
@@ -202,7 +215,7 @@ impl NatsConsumer {
         self.hold = Some(Instant::now() + self.hold_for);
         self.hold_for = (self.hold_for * 2).min(LONGEST_HOLD);
         if status == StatusCode::NO_RESPONDERS || description.contains("Deleted") {
-            self.start_repair(false);
+            self.start_repair(Repair::Make);
         }
     }
 
@@ -217,31 +230,38 @@ impl NatsConsumer {
         }
         self.silences += 1;
         self.heard = now;
-        self.reset_lanes();
-        self.start_repair(self.silences > 1);
+        self.leave_lanes();
+        self.start_repair(if self.silences > 1 { Repair::Rebuild } else { Repair::Make });
         None
     }
 
-    /// Leaves all lanes, so that what was asked for on them is void, and starts with new ones.
-    fn reset_lanes(&mut self) {
-        let old = std::mem::replace(&mut self.lanes, SelectAll::new());
-        spawn_leaving(&self.link, old);
+    /// Leaves all lanes with whatever still comes on them, and starts with new ones.
+    fn leave_lanes(&mut self) {
+        let lanes = std::mem::replace(&mut self.lanes, SelectAll::new());
+        let pulls = std::mem::replace(&mut self.pulls, Pulls::new());
         self.inbox = self.link.client.new_inbox();
         self.has_lane = [false; LANES];
-        self.pulls.forget();
+        if pulls.open() == 0 || self.link.closed.is_cancelled() {
+            return;
+        }
+        // Outside of a runtime the process is about to end.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let link = Arc::clone(&self.link);
+            self.link.leaving.spawn_on(bounce(link, lanes, pulls), &runtime);
+        }
     }
 
-    fn start_repair(&mut self, rebuild: bool) {
+    fn start_repair(&mut self, repair: Repair) {
         if self.repair.is_some() {
             return;
         }
         let (link, queue) = (Arc::clone(&self.link), self.queue.clone());
         self.repair = Some(tokio::spawn(async move {
             let until = link.deadline();
-            if rebuild {
-                link.rebuild_consumer(&queue, until).await
-            } else {
-                link.make(&Stored::Queue(queue), until).await
+            match repair {
+                Repair::Ensure => link.ensure(&Stored::Queue(queue), until).await,
+                Repair::Make => link.make(&Stored::Queue(queue), until).await,
+                Repair::Rebuild => link.rebuild_consumer(&queue, until).await,
             }
         }));
     }
@@ -317,40 +337,44 @@ impl Consumer for NatsConsumer {
 
 impl Drop for NatsConsumer {
     fn drop(&mut self) {
-        let lanes = std::mem::replace(&mut self.lanes, SelectAll::new());
-        if !self.link.closed.is_cancelled() {
-            spawn_leaving(&self.link, lanes);
-        }
+        self.leave_lanes();
         if let Some(repair) = self.repair.take() {
             repair.abort();
         }
     }
 }
 
-/// Ends subscriptions; what still comes on them goes to other consumers now rather than when its
-/// time is over.
-fn spawn_leaving(link: &Arc<Link>, lanes: SelectAll<Lane>) {
-    let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-    if lanes.is_empty() {
-        return;
-    }
-    let (link, mut lanes) = (Arc::clone(link), lanes);
-    runtime.spawn(async move {
-        let leave = async {
-            for lane in lanes.iter_mut() {
-                if lane.subscriber.drain().await.is_err() {
-                    return;
-                }
-            }
-            while let Some((_, message)) = lanes.next().await {
-                if let (None, Some(reply)) = (message.status, message.reply) {
-                    let _ = link.send(reply.to_string(), AGAIN).await;
-                }
-            }
+/// Hands what still comes on left lanes to other consumers at once.
+///
+/// A request cannot be taken back, and a message that is on its way when its subscription ends is
+/// lost until its `ack_wait` is over. So the lanes stay until their requests have ended.
+async fn bounce(link: Arc<Link>, mut lanes: SelectAll<Lane>, mut pulls: Pulls) {
+    let epoch = link.epoch();
+    while link.epoch() == epoch
+        && let Some(until) = pulls.next_deadline()
+    {
+        let Ok(next) = tokio::time::timeout_at(until, lanes.next()).await else {
+            pulls.expire(Instant::now());
+            continue;
         };
-        // A broken connection never says that the last message has come.
-        let _ = tokio::time::timeout(link.options.deadline, leave).await;
-    });
+        let Some((lane, message)) = next else { return };
+        match (message.status, message.reply) {
+            (Some(StatusCode::IDLE_HEARTBEAT), _) => {}
+            (Some(_), _) => pulls.ended(lane, generation(&message.subject)),
+            (None, Some(reply)) => {
+                pulls.delivered(lane);
+                // Lost with the connection, it comes again like anything lost.
+                let _ = link.send(reply.to_string(), AGAIN).await;
+            }
+            (None, None) => {}
+        }
+    }
+}
+
+/// Which request a status is about, from the address it was sent to.
+fn generation(subject: &Subject) -> u64 {
+    let token = subject.rsplit_once('.').map(|(_, token)| token);
+    token.and_then(|token| token.parse().ok()).unwrap_or_default()
 }
 
 fn give_back(link: &Arc<Link>, reply: Subject) {

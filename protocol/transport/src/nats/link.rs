@@ -14,6 +14,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::api::Done;
 use super::options::NatsOptions;
@@ -29,6 +30,8 @@ pub(super) struct Link {
     ensured: Mutex<Ensured>,
     /// Held by whoever makes streams.
     pub(super) making: tokio::sync::Mutex<()>,
+    /// Consumers that were dropped and whose requests still stand at the server.
+    pub(super) leaving: TaskTracker,
 }
 
 /// What was found or made on the server since the connection stands. A new connection may lead to
@@ -47,8 +50,8 @@ impl Link {
     ) -> Self {
         let statistics = client.statistics();
         let (closed, ensured) = (CancellationToken::new(), Mutex::default());
-        let making = tokio::sync::Mutex::default();
-        Self { client, options, closed, statistics, connects, ensured, making }
+        let (making, leaving) = (tokio::sync::Mutex::default(), TaskTracker::new());
+        Self { client, options, closed, statistics, connects, ensured, making, leaving }
     }
 
     /// Which connection stands: the number of times that one was made. What was sent over an
@@ -108,13 +111,16 @@ impl Link {
         self.call::<Done>("INFO", &Value::Null, within).await.is_ok()
     }
 
-    /// Writes out what waits, and ends everything.
+    /// Waits for dropped consumers to be rid of what still comes, writes out what waits, and ends
+    /// everything.
     pub(super) async fn close(&self) {
         if self.closed.is_cancelled() {
             return;
         }
         // Without a connection there is nothing to wait for.
         if self.is_connected() {
+            self.leaving.close();
+            let _ = tokio::time::timeout(self.options.deadline, self.leaving.wait()).await;
             let _ = tokio::time::timeout(self.options.deadline, self.client.flush()).await;
         }
         self.closed.cancel();

@@ -32,7 +32,8 @@ pub struct NatsOptions {
     pub ack_wait: Duration,
     /// How long a message id is remembered.
     pub dedupe_window: Duration,
-    /// How long one request for messages stands at the server.
+    /// How long one request for messages stands at the server: so long takes an orderly end. At
+    /// least twice the heartbeat.
     pub pull_expiry: Duration,
     /// How often the server says that a request for messages still stands.
     pub pull_heartbeat: Duration,
@@ -83,8 +84,8 @@ impl NatsOptions {
             replicas: 1,
             ack_wait: Duration::from_secs(30),
             dedupe_window: Duration::from_secs(120),
-            pull_expiry: Duration::from_secs(5),
-            pull_heartbeat: Duration::from_millis(1_500),
+            pull_expiry: Duration::from_secs(2),
+            pull_heartbeat: Duration::from_millis(900),
             queue_bytes: 1 << 30,
             event_bytes: 512 << 20,
             event_max_age: 7 * DAY,

@@ -251,3 +251,38 @@ impl Link {
         self.make(&thing, until).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use visor_protocol::ids::PoolName;
+    use visor_testkit::nats::NatsServer;
+
+    use super::*;
+    use crate::nats::connect::link;
+
+    #[tokio::test]
+    async fn a_consumer_that_has_stalled_is_made_anew_and_keeps_its_messages() {
+        let test = "a_consumer_that_has_stalled_is_made_anew_and_keeps_its_messages";
+        let Some(server) = NatsServer::start_or_skip(test).await else { return };
+        let (link, _) = link(server.url().into()).await.unwrap();
+        let queue = Queue::Jobs(PoolName::default_pool());
+        let thing = Stored::Queue(queue.clone());
+        let created = async || {
+            #[derive(Deserialize)]
+            struct Created {
+                created: String,
+            }
+            let operation = "CONSUMER.INFO.VISOR_JOBS.pool-default";
+            let within = Duration::from_secs(5);
+            link.call::<Created>(operation, &Value::Null, within).await.unwrap().created
+        };
+        link.make(&thing, link.deadline()).await.unwrap();
+        let first = created().await;
+        link.rebuild_consumer(&queue, link.deadline()).await.unwrap();
+        assert_eq!(created().await, first, "nothing waits, so nothing has stalled");
+        link.store(&thing, &queue.subject().to_string(), "1", "x".into()).await.unwrap();
+        link.rebuild_consumer(&queue, link.deadline()).await.unwrap();
+        assert_ne!(created().await, first);
+        assert_eq!(link.queue_state(&queue, link.deadline()).await.unwrap().messages, 1);
+    }
+}

@@ -12,8 +12,10 @@ use visor_testkit::wait::DEADLINE;
 use visor_transport::nats::NatsOptions;
 use visor_transport::{Bus, Consumer, Delivery, MemoryBus, MemoryOptions, Queue, Subscription};
 
-/// Short, so that tests of redelivery are; long beside a round trip.
-pub(crate) const ACK_WAIT: Duration = Duration::from_secs(2);
+/// Short, so that tests of redelivery are; long beside a round trip. Not the time for which a
+/// request stands at a server: when a message is to come again in the moment in which the request
+/// for it ends, nats-server 2.9.10 starts to count its deliveries anew.
+pub(crate) const ACK_WAIT: Duration = Duration::from_millis(1_500);
 
 /// Long enough for what must not come to have come.
 pub(crate) const QUIET: Duration = Duration::from_millis(300);
