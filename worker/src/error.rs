@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::sandbox::EngineError;
+
 /// Why a worker cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkerError {
@@ -15,4 +17,7 @@ pub enum WorkerError {
         #[source]
         source: io::Error,
     },
+    /// The container engine's address cannot be used.
+    #[error("the worker cannot use its container engine")]
+    Engine(#[source] EngineError),
 }

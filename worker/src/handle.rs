@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use visor_protocol::ids::WorkerId;
 use visor_protocol::time::Clock;
-use visor_protocol::worker::Report;
+use visor_protocol::worker::{Execution, Report};
 use visor_providers::Registry;
 use visor_transport::Bus;
 
@@ -23,6 +23,7 @@ use crate::logs::{LogQueue, publish_logs};
 use crate::place::Places;
 use crate::pull::pull_jobs;
 use crate::results::{self, send_results};
+use crate::sandbox::Sandboxes;
 use crate::shared::{Readiness, Shared};
 
 /// A worker.
@@ -59,7 +60,7 @@ impl Worker {
         let since = clock.now();
         let (results, waiting) = mpsc::channel(results::WAITING);
         let (logs, chunks) = LogQueue::new();
-        let places = Places::open(&config, bus.info().remote).await?;
+        let places = Places::open(&config, since.as_micros(), bus.info().remote).await?;
         let shared = Arc::new(Shared {
             boot: since.as_micros(),
             since,
@@ -80,6 +81,13 @@ impl Worker {
             bus: Arc::clone(&bus),
             clock: Arc::clone(&clock),
         });
+        if shared.config.execution == Execution::Sandbox
+            && let Some(sandboxes) = shared.places.opened_sandboxes()
+        {
+            let looking = "the container engine was not asked yet".to_owned();
+            shared.change_readiness(|readiness| readiness.engine = Some(looking));
+            tokio::spawn(follow_engine(Arc::clone(&shared), sandboxes));
+        }
         let (closed, watch) = watch::channel(false);
         let tasks = Tasks {
             pull: tokio::spawn(pull_jobs(Arc::clone(&shared))),
@@ -92,6 +100,25 @@ impl Worker {
         };
         tokio::spawn(tasks.attend(Arc::clone(&shared), closed));
         Ok(WorkerHandle { shared, closed: watch })
+    }
+}
+
+/// Takes jobs only while the engine is there that most of them need.
+async fn follow_engine(shared: Arc<Shared>, sandboxes: Arc<Sandboxes>) {
+    let follow = async {
+        let mut state = sandboxes.engine.watch();
+        sandboxes.first_check().await;
+        loop {
+            let down = state.borrow_and_update().clone();
+            shared.change_readiness(|readiness| readiness.engine = down);
+            if state.changed().await.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        () = follow => {}
+        () = shared.ended.cancelled() => {}
     }
 }
 

@@ -22,6 +22,7 @@ mod logs;
 mod place;
 mod pull;
 mod results;
+pub mod sandbox;
 mod shared;
 pub mod workspace;
 

@@ -1,11 +1,14 @@
 //! Which place a job runs in, made ready for it.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 use visor_protocol::Job;
+use visor_protocol::ids::WorkerId;
 use visor_protocol::job::{Placement, SandboxSpec, Workspace};
 use visor_protocol::outcome::Fault;
 use visor_protocol::worker::{Execution, ImageStatus};
@@ -14,9 +17,17 @@ use visor_providers::host::owners::{self, Claim};
 use visor_providers::{Place, Ran, Recorder, ShellCommand, Stop};
 use visor_transport::Bus;
 
-use crate::config::WorkerConfig;
+use crate::config::{DockerOptions, Timings, WorkerConfig};
 use crate::error::WorkerError;
+use crate::sandbox::create::{self, NOBODY};
+use crate::sandbox::images::{Image, Images};
+use crate::sandbox::place::SandboxPlace;
+use crate::sandbox::{Engine, Sandboxes};
+use crate::workspace::copy::Owner;
 use crate::workspace::{LaidOut, Workspaces};
+
+/// The names a machine has for itself.
+const HOSTS: &str = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n";
 
 /// All places of a worker.
 pub(crate) struct Places {
@@ -26,9 +37,20 @@ pub(crate) struct Places {
     /// Other processes share the bus, so a directory named by a job need not be meant for us.
     remote: bool,
     data_dir: DataDir,
-    /// Opened when the first job needs it: a run on one's own machine never does.
+    /// Opened when the first job needs them: a run on one's own machine never does.
     workspaces: OnceCell<Workspaces>,
+    sandboxes: OnceCell<Arc<Sandboxes>>,
+    design: SandboxDesign,
     _claim: Option<Claim>,
+}
+
+/// What is needed to start looking after sandboxes.
+struct SandboxDesign {
+    docker: DockerOptions,
+    timings: Timings,
+    images: Vec<String>,
+    worker: WorkerId,
+    boot: u64,
 }
 
 enum DataDir {
@@ -44,6 +66,10 @@ pub(crate) enum Ready {
         place: HostPlace,
         files: Option<LaidOut>,
     },
+    Sandbox {
+        place: Box<SandboxPlace>,
+        files: Option<LaidOut>,
+    },
 }
 
 fn fault(code: &str, message: impl Into<String>, retry: bool) -> Fault {
@@ -51,7 +77,11 @@ fn fault(code: &str, message: impl Into<String>, retry: bool) -> Fault {
 }
 
 impl Places {
-    pub(crate) async fn open(config: &WorkerConfig, remote: bool) -> Result<Self, WorkerError> {
+    pub(crate) async fn open(
+        config: &WorkerConfig,
+        boot: u64,
+        remote: bool,
+    ) -> Result<Self, WorkerError> {
         let claim = match config.data_dir.clone() {
             Some(data_dir) => claim(data_dir).await?,
             None => None,
@@ -66,6 +96,8 @@ impl Places {
                 None => DataDir::Temporary(OnceCell::new()),
             },
             workspaces: OnceCell::new(),
+            sandboxes: OnceCell::new(),
+            design: SandboxDesign::of(config, boot),
             _claim: claim,
         };
         if config.data_dir.is_some() {
@@ -75,12 +107,20 @@ impl Places {
                 .await
                 .map_err(|(path, source)| WorkerError::DataDir { path, source })?;
         }
+        if config.execution == Execution::Sandbox || !config.images.is_empty() {
+            places.sandboxes().await?;
+        }
         Ok(places)
     }
 
     /// The images the worker was told to have, and how they stand.
     pub(crate) fn images(&self) -> Vec<ImageStatus> {
-        Vec::new()
+        self.sandboxes.get().map(|sandboxes| sandboxes.images.status()).unwrap_or_default()
+    }
+
+    /// Who looks after sandboxes, when anybody needed one so far.
+    pub(crate) fn opened_sandboxes(&self) -> Option<Arc<Sandboxes>> {
+        self.sandboxes.get().map(Arc::clone)
     }
 
     /// Makes the place of a job ready.
@@ -90,19 +130,46 @@ impl Places {
         }
         match self.sandbox_of(job)? {
             None => {
-                let files = self.files(job, bus).await?;
-                let directory = match (&files, &job.workspace) {
-                    (Some(files), _) => Some(files.path().to_owned()),
-                    (None, Some(Workspace::Directory { path })) => Some(PathBuf::from(path)),
-                    (None, _) => None,
-                };
+                let files = self.files(job, None, bus).await?;
+                let directory = directory(job, files.as_ref());
                 Ok(Ready::Host { place: HostPlace::new(directory), files })
             }
-            Some(spec) => Err(fault(
-                "visor::sandbox::unavailable",
-                format!("sandbox `{}` cannot be used by this build", spec.name),
-                true,
-            )),
+            Some(spec) => self.sandbox(job, spec.clone(), bus).await,
+        }
+    }
+
+    async fn sandbox(&self, job: &Job, spec: SandboxSpec, bus: &dyn Bus) -> Result<Ready, Fault> {
+        create::validate(&spec)?;
+        let sandboxes = self
+            .sandboxes()
+            .await
+            .map_err(|error| fault("visor::sandbox::engine_address", explain(&error), true))?;
+        let image = sandboxes.images.get(&spec.image, &sandboxes.engine).await?;
+        let user = self.user_of(job, &image);
+        let files = self.files(job, Some(user), bus).await?;
+        let workspace = directory(job, files.as_ref());
+        let hosts = self.hosts().await.map_err(|(path, error)| disk_fault(&path, &error))?;
+        let sandboxes = Arc::clone(sandboxes);
+        let place = Box::new(SandboxPlace { sandboxes, spec, image, user, workspace, hosts });
+        Ok(Ready::Sandbox { place, files })
+    }
+
+    /// Whom a check in a container runs as: whoever its image was made for, or nobody. A worker
+    /// that is not the administrator cannot give files away, so checks run as itself; a directory
+    /// that is used in place is used by its owner. Never the administrator.
+    fn user_of(&self, job: &Job, image: &Image) -> Owner {
+        let own = Owner {
+            uid: rustix::process::geteuid().as_raw(),
+            gid: rustix::process::getegid().as_raw(),
+        };
+        let in_place = match &job.workspace {
+            Some(Workspace::Directory { path }) => std::fs::metadata(path).ok(),
+            Some(Workspace::Archive { .. }) | None => None,
+        };
+        match in_place.map(|meta| Owner { uid: meta.uid(), gid: meta.gid() }) {
+            Some(owner) if owner.uid != 0 && owner.gid != 0 => owner,
+            _ if own.uid != 0 => own,
+            _ => image.user.unwrap_or(NOBODY),
         }
     }
 
@@ -126,7 +193,12 @@ impl Places {
     }
 
     /// A private copy of the job's files, when they come packed.
-    async fn files(&self, job: &Job, bus: &dyn Bus) -> Result<Option<LaidOut>, Fault> {
+    async fn files(
+        &self,
+        job: &Job,
+        user: Option<Owner>,
+        bus: &dyn Bus,
+    ) -> Result<Option<LaidOut>, Fault> {
         match &job.workspace {
             None => Ok(None),
             Some(Workspace::Directory { path }) => {
@@ -140,11 +212,11 @@ impl Places {
                 Ok(None)
             }
             Some(Workspace::Archive { hash, bytes }) => {
-                let workspaces = self.workspaces().await.map_err(|(path, error)| {
-                    let why = format!("cannot use {}: {error}", path.display());
-                    fault("visor::workspace::disk", why, true)
-                })?;
-                let laid_out = workspaces.lay_out(*hash, *bytes, None, bus).await;
+                let workspaces = self.workspaces().await;
+                let workspaces = workspaces.map_err(|(path, error)| disk_fault(&path, &error))?;
+                // Only the administrator can give files to somebody else.
+                let user = user.filter(|_| rustix::process::geteuid().is_root());
+                let laid_out = workspaces.lay_out(*hash, *bytes, user, bus).await;
                 laid_out.map(Some).map_err(|error| {
                     fault("visor::workspace::lay_out", error.to_string(), error.may_pass())
                 })
@@ -175,11 +247,73 @@ impl Places {
         opened.map_err(|error| (data_dir.join("workspaces"), error))
     }
 
+    async fn sandboxes(&self) -> Result<&Arc<Sandboxes>, WorkerError> {
+        let SandboxDesign { docker, timings, images, worker, boot } = &self.design;
+        let start = || async {
+            let engine = Engine::at(docker.host.as_deref(), timings.engine_call)
+                .map_err(WorkerError::Engine)?;
+            let images = Images::new(self.pool.clone(), images.clone());
+            let who = (worker.clone(), *boot);
+            Ok(Sandboxes::start(engine, images, who, timings.engine_check))
+        };
+        self.sandboxes.get_or_try_init(start).await
+    }
+
+    /// A hosts file for containers without a network: the engine gives those an empty one.
+    async fn hosts(&self) -> Result<PathBuf, (PathBuf, std::io::Error)> {
+        let path = self.data_dir().await?.join("hosts");
+        if !path.is_file() {
+            let written = tokio::fs::write(&path, HOSTS).await;
+            written.map_err(|error| (path.clone(), error))?;
+        }
+        Ok(path)
+    }
+
     /// Takes away what only this worker used.
     pub(crate) async fn close(&self) {
+        if let Some(sandboxes) = self.sandboxes.get() {
+            sandboxes.close().await;
+        }
         if let Some(workspaces) = self.workspaces.get() {
             workspaces.close().await;
         }
+    }
+}
+
+impl SandboxDesign {
+    fn of(config: &WorkerConfig, boot: u64) -> Self {
+        let default = config.default_sandbox.iter().map(|spec| &spec.image);
+        let mut images: Vec<String> = default.chain(&config.images).cloned().collect();
+        images.sort();
+        images.dedup();
+        Self {
+            docker: config.docker.clone(),
+            timings: config.timings.clone(),
+            images,
+            worker: config.id.clone(),
+            boot,
+        }
+    }
+}
+
+/// Where a job's files are on this machine.
+fn directory(job: &Job, files: Option<&LaidOut>) -> Option<PathBuf> {
+    match (files, &job.workspace) {
+        (Some(files), _) => Some(files.path().to_owned()),
+        (None, Some(Workspace::Directory { path })) => Some(PathBuf::from(path)),
+        (None, Some(Workspace::Archive { .. }) | None) => None,
+    }
+}
+
+fn disk_fault(path: &Path, error: &std::io::Error) -> Fault {
+    let why = format!("this worker cannot use {}: {error}", path.display());
+    fault("visor::worker::disk", why, true)
+}
+
+fn explain(error: &WorkerError) -> String {
+    match std::error::Error::source(error) {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
     }
 }
 
@@ -207,6 +341,7 @@ impl Place for Ready {
                 false,
             ),
             Self::Host { place, .. } => place.run(command, recorder, stop).await,
+            Self::Sandbox { place, .. } => place.run(command, recorder, stop).await,
         }
     }
 }
@@ -216,7 +351,7 @@ impl Ready {
     pub(crate) async fn close(self) {
         match self {
             Self::Nowhere => {}
-            Self::Host { files, .. } => {
+            Self::Host { files, .. } | Self::Sandbox { files, .. } => {
                 if let Some(files) = files {
                     files.remove().await;
                 }

@@ -1,6 +1,5 @@
 //! The worker's part of the conversation: claims, outcomes, orders, drains.
 
-#[expect(dead_code, reason = "each test binary uses a part of it")]
 mod support;
 
 use std::collections::HashSet;
@@ -186,7 +185,7 @@ async fn a_large_output_travels_as_a_blob_and_its_end_inline() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_watched_job_shows_its_output_as_it_comes() {
-    let mut desk = Desk::open(on_host(1)).await;
+    let desk = Desk::open(on_host(1)).await;
     let mut job = command(1, "echo early; echo error >&2; sleep 1000");
     job.watched = true;
     let mut logs = desk.bus.subscribe(&Pattern::LogsOfRun(job.job.run)).await.unwrap();

@@ -5,10 +5,12 @@
 //! - [`build`]: submissions, jobs and ids
 //! - [`faulty`]: the [`FaultyBus`], seeded loss, duplication, delay and partitions over any bus
 //! - [`worker`]: the [`FakeWorker`], a worker that follows a script
+//! - [`docker`]: the [`docker::DockerEngine`], a real container engine
 //! - [`nats`]: the [`nats::NatsServer`], a real server on a free port
 
 pub mod build;
 pub mod clock;
+pub mod docker;
 pub mod faulty;
 pub mod nats;
 pub mod wait;

@@ -1,4 +1,6 @@
 //! A worker on the memory bus, and the coordinator's part of the conversation.
+#![expect(dead_code, reason = "each test file uses its own part of this")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics, in its helpers too")]
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;

@@ -1,0 +1,19 @@
+//! Containers: each check gets one of its own, closed wherever the check did not ask for an
+//! opening, and removed when it ends.
+//!
+//! - [`engine`]: calls to the container engine, each with a deadline
+//! - [`create`]: what a container looks like: the hardening is all here
+//! - [`place`]: running one check in one container
+//! - [`keeper`]: whether the engine and the images are there; containers that nobody needs any more
+//! - [`images`]: what is known of the images
+//! - [`life`]: telling containers of dead processes from those of living ones
+
+pub mod create;
+pub mod engine;
+pub mod images;
+pub mod keeper;
+pub mod life;
+pub mod place;
+
+pub use engine::{Engine, EngineError};
+pub use keeper::Sandboxes;
