@@ -116,8 +116,10 @@ async fn verbose_shows_output_of_the_fleet_as_it_comes() {
     let project = Project::new(
         "version: '1.0'\nchecks:\n  a: { type: command, exec: \"echo first; echo second\" }\n",
     );
-    let said = project.visor(&["run", "--fleet", &fleet.nats.url(), "--verbose"]).ended(0);
-    assert!(said.err.contains("a │ first") && said.err.contains("a │ second"), "{}", said.err);
+    for address in [fleet.nats.url(), format!("http://{}", fleet.http)] {
+        let said = project.visor(&["run", "--fleet", &address, "--verbose"]).ended(0);
+        assert!(said.err.contains("a │ first\n  a │ second\n"), "{address}: {}", said.err);
+    }
 }
 
 #[tokio::test]

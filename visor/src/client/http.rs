@@ -10,8 +10,9 @@ use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use visor_protocol::api::{ApiError, Request, Response};
-use visor_protocol::event::Notice;
-use visor_protocol::ids::{ContentHash, RunId, WorkerId};
+use visor_protocol::event::{News, Notice};
+use visor_protocol::ids::{Attempt, ContentHash, RunId, WorkerId};
+use visor_protocol::worker::{LogChunk, Ticket};
 
 use super::sse::Parser;
 use super::{Backend, ClientError, Seen, Watch};
@@ -26,6 +27,7 @@ const MAX_ANSWER_BYTES: usize = 256 * 1024 * 1024;
 const STREAM_SILENCE: Duration = Duration::from_secs(45);
 
 /// Talks over HTTP.
+#[derive(Clone)]
 pub(crate) struct HttpBackend {
     client: reqwest::Client,
     base: Url,
@@ -222,11 +224,12 @@ impl Backend for HttpBackend {
         }
     }
 
-    async fn watch(&self, run: RunId, _logs: bool) -> Result<Box<dyn Watch>, ClientError> {
+    async fn watch(&self, run: RunId, logs: bool) -> Result<Box<dyn Watch>, ClientError> {
         // The run does not exist yet, so the stream is opened again and again until it does.
         let request = self.request(Method::GET, &["runs", &run.to_string(), "events"]);
         let (news, receiver) = mpsc::channel(256);
-        let task = tokio::spawn(stream(request, news));
+        let reader = logs.then(|| self.clone());
+        let task = tokio::spawn(stream(request, reader, news));
         Ok(Box::new(HttpWatch { receiver, task }))
     }
 
@@ -273,7 +276,7 @@ impl Watch for HttpWatch {
 }
 
 /// Reads the run's events, and starts again whenever the stream breaks.
-async fn stream(request: RequestBuilder, news: mpsc::Sender<Seen>) {
+async fn stream(request: RequestBuilder, reader: Option<HttpBackend>, news: mpsc::Sender<Seen>) {
     const PAUSES_MS: [u64; 5] = [20, 50, 100, 500, 2_000];
     let mut failures = 0;
     loop {
@@ -292,6 +295,13 @@ async fn stream(request: RequestBuilder, news: mpsc::Sender<Seen>) {
                 for data in parser.push(&chunk) {
                     match serde_json::from_str::<Notice>(&data) {
                         Ok(notice) => {
+                            if let Some(reader) = &reader
+                                && let Some(output) = output_of(reader, &notice).await
+                            {
+                                for chunk in output {
+                                    let _ = news.send(Seen::Log(chunk)).await;
+                                }
+                            }
                             if news.send(Seen::Notices(vec![notice])).await.is_err() {
                                 return;
                             }
@@ -305,4 +315,17 @@ async fn stream(request: RequestBuilder, news: mpsc::Sender<Seen>) {
         failures += 1;
         tokio::time::sleep(Duration::from_millis(pause)).await;
     }
+}
+
+/// What a check wrote, once it is over: over HTTP it does not come while it runs.
+async fn output_of(reader: &HttpBackend, notice: &Notice) -> Option<[LogChunk; 2]> {
+    let News::Check { check, state, attempt, job, .. } = &notice.what else { return None };
+    let ticket = Ticket { job: (*job)?, attempt: attempt.unwrap_or(Attempt::FIRST) };
+    if !state.is_settled() {
+        return None;
+    }
+    let request = Request::Logs { run: notice.run.to_string(), check: check.to_string() };
+    let Ok(Response::Logs(logs)) = reader.call(request).await else { return None };
+    let chunk = |stderr, text: String| LogChunk { ticket, stderr, offset: 0, bytes: text.into() };
+    Some([chunk(false, logs.stdout), chunk(true, logs.stderr)])
 }

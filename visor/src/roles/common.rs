@@ -16,9 +16,6 @@ use visor_worker::{DockerOptions, WorkerConfig, WorkerError};
 use crate::cli::role_args::{ExecutionArg, ExecutionArgs, RoleArgs};
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
-use crate::render::startup::Block;
-use crate::render::style::Style;
-use crate::render::terminal;
 use crate::roles::signals::Interrupts;
 
 /// The image of a pool's sandbox unless told otherwise.
@@ -135,38 +132,6 @@ pub(crate) fn worker_id() -> Result<WorkerId, Failure> {
     Ok(WorkerId::new(&name).expect("letters, digits and hyphens, well under the limit"))
 }
 
-/// Says where checks run, and what that means.
-pub(crate) fn execution_facts(block: &mut Block, config: &WorkerConfig) {
-    let slots = format!("{} in pool {}", config.slots, config.pool);
-    block.fact("slots", slots);
-    match config.execution {
-        Execution::Sandbox => {
-            let image = config.default_sandbox.as_ref().map_or("none", |spec| spec.image.as_str());
-            block.fact("checks run", format!("in sandboxes of image {image}"));
-        }
-        Execution::Host => {
-            block.fact("checks run", "on this host, with this user's rights");
-        }
-    }
-    let docker = config.docker.host.as_deref().unwrap_or("/var/run/docker.sock");
-    block.fact("docker", docker.to_owned());
-}
-
-/// Says what the transport is and what it lacks.
-pub(crate) fn transport_facts(block: &mut Block, bus: &dyn Bus, address: Option<&str>) {
-    let info = bus.info();
-    let place = address.map(|address| format!(" at {address}")).unwrap_or_default();
-    block.fact("transport", format!("{}{place}", info.name));
-    for lack in info.degraded {
-        block.note(lack);
-    }
-}
-
-/// Shows the block of a service.
-pub(crate) fn show(block: &Block, style: Style) {
-    terminal::eprint(&block.render(style));
-}
-
 /// Listens for signals.
 ///
 /// # Errors
@@ -176,17 +141,6 @@ pub(crate) fn interrupts() -> Result<Interrupts, Failure> {
         let what = "cannot listen for signals";
         Failure::new(ExitCode::Unavailable, "visor::start::signals", what).because(&error)
     })
-}
-
-/// The settings in short.
-pub(crate) fn limits(fleet: &FleetConfig) -> String {
-    match fleet.limits.as_slice() {
-        [] => "none".into(),
-        limits => {
-            let names = limits.iter().map(|limit| limit.name.as_str());
-            names.collect::<Vec<_>>().join(", ")
-        }
-    }
 }
 
 /// Why a worker does not start, as a person is told it.

@@ -7,7 +7,7 @@ use visor_coordinator::{Coordinator, CoordinatorConfig};
 use visor_protocol::time::SystemClock;
 
 use super::nats::{DEFAULT_NATS, connect_service, without_credentials};
-use super::{common, embedded, http, lifetime};
+use super::{common, embedded, facts, http, lifetime};
 use crate::cli::role_args::RoleArgs;
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
@@ -30,14 +30,14 @@ pub(crate) async fn run(args: RoleArgs, style: Style) -> Result<ExitCode, Failur
 
     let mut block = Block::new("coordinator");
     block.fact("data", data_dir.display().to_string());
-    block.fact("limits", common::limits(&fleet));
+    facts::of_limits(&mut block, &fleet);
     let bus = tokio::select! {
         bus = connect_service(url, "visor coordinator") => bus?,
         () = interrupts.next() => return Ok(ExitCode::Interrupted),
     };
-    common::transport_facts(&mut block, &*bus, Some(&without_credentials(url)));
+    facts::of_transport(&mut block, &*bus, Some(&without_credentials(url)));
     block.fact("http", address.shown());
-    common::show(&block, style);
+    facts::show(&block, style);
 
     let config =
         CoordinatorConfig { data_dir: Some(data_dir), fleet, ..CoordinatorConfig::default() };

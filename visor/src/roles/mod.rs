@@ -3,11 +3,12 @@
 //! - [`embedded`]: all in this process, for one run
 //! - [`serve`]: one machine's server
 //! - [`coordinator`], [`worker`]: the parts of a fleet
-//! - [`common`], [`http`], [`lifetime`], [`nats`], [`signals`]: what they share
+//! - [`common`], [`facts`], [`http`], [`lifetime`], [`nats`], [`signals`]: what they share
 
 pub(crate) mod common;
 pub(crate) mod coordinator;
 pub(crate) mod embedded;
+mod facts;
 mod http;
 mod lifetime;
 pub(crate) mod nats;

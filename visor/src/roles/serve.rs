@@ -9,7 +9,7 @@ use visor_protocol::time::SystemClock;
 use visor_protocol::worker::Execution;
 use visor_worker::Worker;
 
-use super::{common, embedded, http, lifetime};
+use super::{common, embedded, facts, http, lifetime};
 use crate::cli::role_args::RoleArgs;
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
@@ -39,11 +39,11 @@ pub(crate) async fn run(args: RoleArgs, style: Style) -> Result<ExitCode, Failur
 
     let mut block = Block::new("serve");
     block.fact("data", data_dir.display().to_string());
-    common::transport_facts(&mut block, &*bus, None);
-    common::execution_facts(&mut block, &worker);
-    block.fact("limits", common::limits(&fleet));
+    facts::of_transport(&mut block, &*bus, None);
+    facts::of_worker(&mut block, &worker).await;
+    facts::of_limits(&mut block, &fleet);
     block.fact("http", address.shown());
-    common::show(&block, style);
+    facts::show(&block, style);
 
     let config =
         CoordinatorConfig { data_dir: Some(data_dir), fleet, ..CoordinatorConfig::default() };

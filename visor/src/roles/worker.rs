@@ -8,7 +8,7 @@ use visor_protocol::worker::Execution;
 use visor_worker::Worker;
 
 use super::nats::{DEFAULT_NATS, connect_service, without_credentials};
-use super::{common, lifetime};
+use super::{common, facts, lifetime};
 use crate::cli::worker::WorkerArgs;
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
@@ -34,14 +34,14 @@ pub(crate) async fn run(args: WorkerArgs, style: Style) -> Result<ExitCode, Fail
 
     let mut block = Block::new(&format!("worker {}", config.id));
     block.fact("data", data_dir.display().to_string());
-    common::execution_facts(&mut block, &config);
+    facts::of_worker(&mut block, &config).await;
     let name = format!("visor worker {}", config.id);
     let bus = tokio::select! {
         bus = connect_service(url, &name) => bus?,
         () = interrupts.next() => return Ok(ExitCode::Interrupted),
     };
-    common::transport_facts(&mut block, &*bus, Some(&without_credentials(url)));
-    common::show(&block, style);
+    facts::of_transport(&mut block, &*bus, Some(&without_credentials(url)));
+    facts::show(&block, style);
 
     let worker = Worker::start(config, Arc::clone(&bus), Arc::new(SystemClock)).await;
     let worker = worker.map_err(|error| common::worker_failure(&error))?;
