@@ -1,0 +1,13 @@
+//! The coordinator over HTTP, asked by a real client over real connections.
+//!
+//! - [`site`]: a coordinator with scripted workers behind its HTTP side
+//! - [`stub`]: a service that answers what a test wants, where a real one cannot be made to
+
+mod access;
+mod api;
+mod connections;
+mod document;
+mod events;
+mod metrics;
+mod site;
+mod stub;
