@@ -21,7 +21,9 @@ pub enum ProbePoint<'a> {
 /// Called at each [`ProbePoint`]; does nothing unless a test says otherwise. A panic inside it is a
 /// panic of the actor that met it.
 #[derive(Clone, Default)]
-pub struct Probe(Option<Arc<dyn Fn(ProbePoint<'_>) + Send + Sync>>);
+pub struct Probe(Option<Arc<Call>>);
+
+type Call = dyn Fn(ProbePoint<'_>) + Send + Sync;
 
 impl Probe {
     /// A probe that calls this.

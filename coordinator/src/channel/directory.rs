@@ -14,15 +14,17 @@ use super::{branch, check};
 #[derive(Clone, Default)]
 pub(crate) struct Directory {
     branches: Arc<Mutex<HashMap<RunId, ActorRef<branch::Msg>>>>,
-    checks: Arc<[Mutex<HashMap<JobId, ActorRef<check::Msg>>>; SHARDS]>,
+    checks: Arc<[Checks; SHARDS]>,
     settling: Arc<AtomicBool>,
 }
+
+type Checks = Mutex<HashMap<JobId, ActorRef<check::Msg>>>;
 
 /// Jobs come and go thousands of times a second from several threads.
 const SHARDS: usize = 16;
 
 impl Directory {
-    fn shard(&self, job: JobId) -> &Mutex<HashMap<JobId, ActorRef<check::Msg>>> {
+    fn shard(&self, job: JobId) -> &Checks {
         let byte = job.run.to_bytes()[15];
         &self.checks[(usize::from(byte) + job.seq as usize) % SHARDS]
     }

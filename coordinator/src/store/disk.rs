@@ -162,10 +162,9 @@ impl Backend for DiskBackend {
                 }
                 if !batch.dead_letters.is_empty() {
                     let mut letters = transaction.open_table(DEAD_LETTERS)?;
-                    let mut next = letters.last()?.map_or(0, |(place, _)| place.value() + 1);
-                    for letter in &batch.dead_letters {
-                        letters.insert(next, letter.as_slice())?;
-                        next += 1;
+                    let next = letters.last()?.map_or(0, |(place, _)| place.value() + 1);
+                    for (place, letter) in (next..).zip(&batch.dead_letters) {
+                        letters.insert(place, letter.as_slice())?;
                     }
                 }
             }
