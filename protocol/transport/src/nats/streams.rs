@@ -164,12 +164,20 @@ impl Link {
             Err(failure)
                 if failure.has_code(code::NO_STORAGE) || failure.has_code(code::NO_RESOURCES) =>
             {
-                tracing::warn!(
-                    stream = thing.stream(),
-                    "the server has not the room this stream may take; making it without a bound"
-                );
                 config["max_bytes"] = (-1).into();
-                self.call::<Done>(&operation, &config, within).await.map(drop)
+                match self.call::<Done>(&operation, &config, within).await {
+                    // It is there with its bound: a server counts its room twice before it looks.
+                    Err(failure) if failure.has_code(code::STREAM_DIFFERS) => Ok(()),
+                    Err(failure) => Err(failure),
+                    Ok(Done {}) => {
+                        tracing::warn!(
+                            stream = thing.stream(),
+                            "the server has not the room this stream may take; it is made without \
+                             a bound"
+                        );
+                        Ok(())
+                    }
+                }
             }
             made => made.map(drop),
         }
