@@ -97,6 +97,11 @@ impl Book {
         state.ledger.open().chain(state.ledger.incomplete()).collect()
     }
 
+    /// Runs with a check of which nobody told when it started.
+    pub fn without_start(&self) -> Vec<u32> {
+        self.state.lock().ledger.without_start().collect()
+    }
+
     /// Nobody needs to learn anything more.
     pub fn close(&self) {
         self.closed.store(true, Ordering::Relaxed);

@@ -73,10 +73,28 @@ pub enum Fact {
     },
 }
 
-const WAITING: u64 = u64::MAX;
-const SETTLED: u64 = u64::MAX - 1;
-/// Settled as we learned by asking; the news of it may still come.
-const ASKED: u64 = u64::MAX - 2;
+/// What is known of one check.
+#[derive(Debug, Clone, Copy, Default)]
+struct Check {
+    started: Option<Moment>,
+    settled: Settlement,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+enum Settlement {
+    #[default]
+    Open,
+    /// The system said so.
+    Told { at: Moment, ran: Option<Duration> },
+    /// We learned it by asking; the news of it may still come.
+    Asked,
+}
+
+impl Check {
+    fn is_settled(&self) -> bool {
+        !matches!(self.settled, Settlement::Open)
+    }
+}
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Run {
@@ -95,8 +113,8 @@ struct Run {
 pub struct Ledger {
     checks_per_run: u32,
     runs: Vec<Run>,
-    /// Start of each check, [`WAITING`], [`ASKED`] or [`SETTLED`]; `checks_per_run` for each run.
-    checks: Vec<u64>,
+    /// `checks_per_run` for each run.
+    checks: Vec<Check>,
     counts: Counts,
     open: u64,
     first_settled: Option<Moment>,
@@ -191,9 +209,9 @@ impl Ledger {
         match fact {
             Fact::Settled { run, check, .. } => {
                 let Some((slot, _)) = self.slot(run, check) else { return };
-                if !matches!(self.checks[slot], SETTLED | ASKED) {
+                if !self.checks[slot].is_settled() {
                     self.take(fact);
-                    self.checks[slot] = ASKED;
+                    self.checks[slot].settled = Settlement::Asked;
                 }
             }
             Fact::Finished { run, .. } => {
@@ -210,7 +228,7 @@ impl Ledger {
         let len = run as usize + 1;
         if self.runs.len() < len {
             self.runs.resize(len, Run::default());
-            self.checks.resize(len * self.checks_per_run as usize, WAITING);
+            self.checks.resize(len * self.checks_per_run as usize, Check::default());
         }
     }
 
@@ -244,28 +262,40 @@ impl Ledger {
 
     fn started(&mut self, run: u32, check: u32, at: Moment) {
         let Some((slot, intended)) = self.slot(run, check) else { return };
+        let check = &mut self.checks[slot];
         // A later attempt, or a notice that came twice, says nothing about the first start.
-        if self.checks[slot] == WAITING {
-            self.checks[slot] = at.min(ASKED - 1);
+        if check.started.is_none() {
+            check.started = Some(at);
+            let check = *check;
             self.submit_to_start.add(micros(at.saturating_sub(intended)));
+            self.measure_settlement(check);
         }
     }
 
     fn settled(&mut self, run: u32, check: u32, passed: bool, ran: Option<Duration>, at: Moment) {
         let Some((slot, _)) = self.slot(run, check) else { return };
-        let before = std::mem::replace(&mut self.checks[slot], SETTLED);
-        if matches!(before, SETTLED | ASKED) {
-            self.counts.duplicates += u64::from(before == SETTLED);
-            return;
+        let told = Settlement::Told { at, ran };
+        match std::mem::replace(&mut self.checks[slot].settled, told) {
+            Settlement::Open => {}
+            Settlement::Asked => return,
+            Settlement::Told { .. } => {
+                self.counts.duplicates += 1;
+                return;
+            }
         }
         self.counts.checks_settled += 1;
         self.counts.checks_failed += u64::from(!passed);
         self.first_settled = Some(self.first_settled.map_or(at, |first| first.min(at)));
         self.last_settled = self.last_settled.max(at);
-        if let Some(ran) = ran
-            && before != WAITING
+        self.measure_settlement(self.checks[slot]);
+    }
+
+    /// Counts the way from the end on the worker, once everything about it is known.
+    fn measure_settlement(&mut self, check: Check) {
+        if let (Some(started), Settlement::Told { at, ran: Some(ran) }) =
+            (check.started, check.settled)
         {
-            let finished = micros(before) + ran;
+            let finished = micros(started) + ran;
             self.finish_to_settled.add(micros(at).saturating_sub(finished));
         }
     }
@@ -316,7 +346,14 @@ impl Ledger {
         let first = run as usize * self.checks_per_run as usize;
         let slots = self.checks.get(first..first + self.checks_per_run as usize);
         let slots = slots.unwrap_or_default().iter().zip(0..);
-        slots.filter(|(slot, _)| !matches!(**slot, SETTLED | ASKED)).map(|(_, check)| check)
+        slots.filter(|(slot, _)| !slot.is_settled()).map(|(_, check)| check)
+    }
+
+    /// Runs with a settled check of which nobody said when it started.
+    pub fn without_start(&self) -> impl Iterator<Item = u32> {
+        let runs = self.checks.chunks(self.checks_per_run.max(1) as usize).zip(0_u32..);
+        let unknown = |check: &Check| check.is_settled() && check.started.is_none();
+        runs.filter(move |(checks, _)| checks.iter().any(unknown)).map(|(_, run)| run)
     }
 
     /// Finished runs with a check of which nobody said that it settled.

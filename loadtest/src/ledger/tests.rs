@@ -35,8 +35,13 @@ fn a_run_that_went_well_adds_up_and_is_measured_from_its_intended_moment() {
 fn facts_may_come_in_any_order() {
     let facts = whole_run(0, 1_000);
     let shuffled = [facts[0], facts[4], facts[3], facts[2], facts[1]];
-    let account = ledger_of(&shuffled).close();
+    let ledger = ledger_of(&shuffled);
+    assert_eq!(ledger.without_start().count(), 0);
+    let account = ledger.close();
     assert!(account.adds_up, "{account:?}");
+    // A start that is learned late is measured all the same.
+    assert!(near(account.submit_to_start.max_ms, 2.0), "{account:?}");
+    assert!(near(account.finish_to_settled.max_ms, 0.5), "{account:?}");
     assert!(near(account.end_to_end.max_ms, 3.0), "{account:?}");
 }
 
@@ -80,6 +85,7 @@ fn a_refused_run_is_a_failure_that_is_accounted_for() {
 fn a_finished_run_whose_check_never_settled_does_not_add_up() {
     let facts = whole_run(0, 0);
     let ledger = ledger_of(&[facts[0], facts[1], facts[4]]);
+    assert_eq!(ledger.without_start().count(), 0);
     assert_eq!(ledger.incomplete().collect::<Vec<_>>(), [0]);
     assert_eq!(ledger.close().counts.checks_missing, 1);
 }
@@ -105,4 +111,11 @@ fn what_we_never_sent_is_counted_apart() {
     let account = ledger.close();
     assert_eq!(account.counts.foreign, 2);
     assert!(account.adds_up);
+}
+
+#[test]
+fn a_settled_check_whose_start_nobody_told_is_found() {
+    let facts = whole_run(0, 0);
+    let ledger = ledger_of(&[facts[0], facts[1], facts[3], facts[4]]);
+    assert_eq!(ledger.without_start().collect::<Vec<_>>(), [0]);
 }
