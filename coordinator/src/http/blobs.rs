@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
+use axum::http::header::EXPECT;
 use axum::http::{HeaderMap, StatusCode};
 use bytes::BytesMut;
 use futures::StreamExt;
@@ -16,7 +17,7 @@ use visor_protocol::api::ApiError;
 use visor_protocol::ids::ContentHash;
 
 use super::fault::Fault;
-use super::intake::{PathOf, broken, declared};
+use super::intake::{PathOf, broken, declared, drop_rest};
 use super::options::HttpLimits;
 use super::router::App;
 
@@ -38,8 +39,9 @@ pub(super) struct Stored {
 
 /// Keeps bytes under their hash. Sending them twice is harmless.
 #[utoipa::path(
-    put, path = "/api/v1/blobs", tag = "blobs",
-    request_body(content = Vec<u8>, content_type = "application/octet-stream"),
+    put, path = "/api/v1/blobs",
+    operation_id = "put_blob", tag = "blobs",
+    request_body(content = String, description = "The bytes as they are", content_type = "application/octet-stream"),
     responses(
         (status = 200, description = "They are kept", body = Stored),
         (status = 413, description = "They are too many", body = ApiError),
@@ -53,17 +55,21 @@ pub(super) async fn put(
     body: Body,
 ) -> Result<Json<Stored>, Fault> {
     let limits = &app.options.limits;
-    if declared(&headers).is_some_and(|bytes| bytes > limits.blob_bytes as u64) {
-        return Err(too_large(limits));
-    }
-    let _place = Arc::clone(&app.uploads).try_acquire_owned().map_err(|_| {
-        Fault::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "visor::api::too_many_uploads",
-            format!("{} uploads are under way already", limits.uploads),
-        )
-        .retry_after(COME_BACK_MS)
-    })?;
+    let place = if declared(&headers).is_some_and(|bytes| bytes > limits.blob_bytes as u64) {
+        Err(too_large(limits))
+    } else {
+        Arc::clone(&app.uploads).try_acquire_owned().map_err(|_| too_many(limits))
+    };
+    let _place = match place {
+        Ok(place) => place,
+        Err(fault) => {
+            // Who asks first has sent nothing yet, and need not.
+            if !headers.contains_key(EXPECT) {
+                drop_rest(body.into_data_stream()).await;
+            }
+            return Err(fault);
+        }
+    };
     let whole = timeout(limits.upload_within, gather(body, limits));
     let whole = whole.await.map_err(|_| too_slow("the upload", limits.upload_within))??;
     let bytes = whole.len() as u64;
@@ -82,6 +88,8 @@ async fn gather(body: Body, limits: &HttpLimits) -> Result<Bytes, Fault> {
         let Some(piece) = piece else { return Ok(whole.freeze()) };
         let piece = piece.map_err(|error| broken(&error))?;
         if whole.len() + piece.len() > limits.blob_bytes {
+            drop(whole);
+            drop_rest(pieces).await;
             return Err(too_large(limits));
         }
         whole.extend_from_slice(&piece);
@@ -90,6 +98,15 @@ async fn gather(body: Body, limits: &HttpLimits) -> Result<Bytes, Fault> {
 
 fn too_large(limits: &HttpLimits) -> Fault {
     Fault::too_large("a blob", limits.blob_bytes)
+}
+
+fn too_many(limits: &HttpLimits) -> Fault {
+    Fault::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "visor::api::too_many_uploads",
+        format!("{} uploads are under way already", limits.uploads),
+    )
+    .retry_after(COME_BACK_MS)
 }
 
 fn too_slow(what: &str, within: Duration) -> Fault {
@@ -103,7 +120,8 @@ fn too_slow(what: &str, within: Duration) -> Fault {
 
 /// Whether a blob is there.
 #[utoipa::path(
-    head, path = "/api/v1/blobs/{hash}", tag = "blobs",
+    head, path = "/api/v1/blobs/{hash}",
+    operation_id = "has_blob", tag = "blobs",
     params(("hash" = String, Path, description = "SHA-256 of the bytes, in hexadecimal")),
     responses(
         (status = 200, description = "It is there"),

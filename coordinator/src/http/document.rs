@@ -5,9 +5,12 @@ use std::sync::LazyLock;
 
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, Schema, SchemaFormat, Type};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
+use super::runs::FILLED_IN;
 use super::{blobs, events, fleet, health, metrics, runs};
 
 #[derive(OpenApi)]
@@ -46,7 +49,7 @@ use super::{blobs, events, fleet, health, metrics, runs};
         (name = "operations", description = "Health, metrics, this description"),
     ),
     security(("token" = [])),
-    modifiers(&Bearer),
+    modifiers(&Bearer, &Uploads, &Spares),
 )]
 struct Document;
 
@@ -65,6 +68,38 @@ impl Modify for Bearer {
     }
 }
 
+/// An upload is bytes, for which no Rust type stands.
+struct Uploads;
+
+impl Modify for Uploads {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        let put = openapi.paths.paths.get_mut("/api/v1/blobs").and_then(|path| path.put.as_mut());
+        let Some(RefOr::T(body)) = put.and_then(|put| put.request_body.as_mut()) else { return };
+        for content in body.content.values_mut() {
+            let bytes = ObjectBuilder::new()
+                .schema_type(Type::String)
+                .format(Some(SchemaFormat::KnownFormat(KnownFormat::Binary)));
+            if let RefOr::T(content) = content {
+                content.schema = Some(bytes.build().into());
+            }
+        }
+    }
+}
+
+/// What the server fills in need not be sent.
+struct Spares;
+
+impl Modify for Spares {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        let schemas = openapi.components.as_mut().map(|components| &mut components.schemas);
+        if let Some(RefOr::T(Schema::Object(submission))) =
+            schemas.and_then(|schemas| schemas.get_mut("Submission"))
+        {
+            submission.required.retain(|field| !FILLED_IN.contains(&field.as_str()));
+        }
+    }
+}
+
 static TEXT: LazyLock<String> = LazyLock::new(|| {
     Document::openapi().to_pretty_json().expect("the description holds nothing but texts and maps")
 });
@@ -76,7 +111,8 @@ pub fn openapi() -> String {
 
 /// This description.
 #[utoipa::path(
-    get, path = "/api/v1/openapi.json", tag = "operations",
+    get, path = "/api/v1/openapi.json",
+    operation_id = "get_openapi", tag = "operations",
     responses((status = 200, description = "OpenAPI 3.1", body = serde_json::Value)),
 )]
 pub(super) fn show() -> Ready<impl IntoResponse> {

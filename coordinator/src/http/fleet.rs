@@ -15,7 +15,8 @@ use super::router::App;
 
 /// The workers.
 #[utoipa::path(
-    get, path = "/api/v1/workers", tag = "fleet",
+    get, path = "/api/v1/workers",
+    operation_id = "list_workers", tag = "fleet",
     responses(
         (status = 200, description = "The workers", body = Vec<WorkerInfo>),
         (status = "default", description = "A refusal", body = ApiError),
@@ -40,7 +41,8 @@ pub(super) struct Draining {
 
 /// Has a worker finish what it holds and stop.
 #[utoipa::path(
-    post, path = "/api/v1/workers/{id}/drain", tag = "fleet",
+    post, path = "/api/v1/workers/{id}/drain",
+    operation_id = "drain_worker", tag = "fleet",
     params(("id" = String, Path, description = "The worker's id")),
     responses(
         (status = 200, description = "It was told", body = Draining),
@@ -60,7 +62,8 @@ pub(super) async fn drain(
 
 /// The fleet in short.
 #[utoipa::path(
-    get, path = "/api/v1/status", tag = "fleet",
+    get, path = "/api/v1/status",
+    operation_id = "get_status", tag = "fleet",
     responses(
         (status = 200, description = "The fleet", body = FleetStatus),
         (status = "default", description = "A refusal", body = ApiError),
@@ -72,7 +75,8 @@ pub(super) async fn status(State(app): State<Arc<App>>) -> Json<FleetStatus> {
 
 /// Jobs given up on, with their history.
 #[utoipa::path(
-    get, path = "/api/v1/deadletters", tag = "fleet",
+    get, path = "/api/v1/deadletters",
+    operation_id = "list_dead_letters", tag = "fleet",
     responses(
         (status = 200, description = "The jobs", body = Vec<DeadLetter>),
         (status = "default", description = "A refusal", body = ApiError),

@@ -15,7 +15,8 @@ const COME_BACK_MS: u64 = 1_000;
 
 /// The process is alive.
 #[utoipa::path(
-    get, path = "/healthz", tag = "operations",
+    get, path = "/healthz",
+    operation_id = "get_health", tag = "operations",
     responses((status = 200, description = "It is", body = String, content_type = "text/plain")),
     security(()),
 )]
@@ -25,7 +26,8 @@ pub(super) fn alive() -> Ready<&'static str> {
 
 /// Runs can be accepted.
 #[utoipa::path(
-    get, path = "/readyz", tag = "operations",
+    get, path = "/readyz",
+    operation_id = "get_readiness", tag = "operations",
     responses(
         (status = 200, description = "They can", body = String, content_type = "text/plain"),
         (status = 503, description = "They cannot, and why", body = ApiError),

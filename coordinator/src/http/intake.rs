@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
+use axum::body::{Body, BodyDataStream, Bytes};
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{FromRequestParts, Path, Query};
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
@@ -14,9 +14,7 @@ use serde::de::DeserializeOwned;
 
 use super::fault::Fault;
 
-/// A client that is refused while it still sends may see a broken connection instead of the
-/// answer. So the rest is read and dropped, up to this many bytes and for this long.
-const DROPPED_BYTES: usize = 16 * 1024 * 1024;
+/// The rest of a refused body is read for this long.
 const DROPPED_WITHIN: Duration = Duration::from_secs(5);
 
 /// The parts of a path.
@@ -82,21 +80,19 @@ async fn read(body: Body, limit: usize) -> Result<Bytes, Fault> {
         let piece = piece.map_err(|error| broken(&error))?;
         if whole.len() + piece.len() > limit {
             drop(whole);
-            let _ = tokio::time::timeout(DROPPED_WITHIN, async {
-                let mut dropped = 0;
-                while let Some(Ok(piece)) = pieces.next().await {
-                    dropped += piece.len();
-                    if dropped > DROPPED_BYTES {
-                        break;
-                    }
-                }
-            })
-            .await;
+            drop_rest(pieces).await;
             return Err(Fault::too_large("a JSON body", limit));
         }
         whole.extend_from_slice(&piece);
     }
     Ok(whole.freeze())
+}
+
+/// Reads what is left of a refused body and drops it: a client that still sends when the connection
+/// is closed sees a broken connection instead of the answer.
+pub(super) async fn drop_rest(mut pieces: BodyDataStream) {
+    let rest = async { while let Some(Ok(_)) = pieces.next().await {} };
+    let _ = tokio::time::timeout(DROPPED_WITHIN, rest).await;
 }
 
 /// The body ended before it was complete.

@@ -19,7 +19,8 @@ use crate::gauges::{Gauges, Histogram};
 
 /// Metrics in the Prometheus text format, version 0.0.4.
 #[utoipa::path(
-    get, path = "/metrics", tag = "operations",
+    get, path = "/metrics",
+    operation_id = "get_metrics", tag = "operations",
     responses((status = 200, description = "The metrics", body = String, content_type = "text/plain")),
 )]
 pub(super) async fn metrics(State(app): State<Arc<App>>) -> impl IntoResponse {

@@ -28,6 +28,12 @@ const READ_INLINE: usize = 64 * 1024;
 /// A report of more checks is written off the runtime's threads.
 const WRITE_INLINE: usize = 500;
 
+/// Fields of a submission that the server fills in when they are absent.
+pub(super) const FILLED_IN: [&str; 2] = ["run", "channel"];
+
+/// Characters of a reason.
+const REASON: usize = 1_000;
+
 /// The run was accepted.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Accepted {
@@ -41,7 +47,8 @@ pub(super) struct Accepted {
 /// `run` and `channel` may be left out: the server makes an id, and the channel is `local`. Whoever
 /// may have to submit twice (the answer can be lost) makes the id: the same id is the same run.
 #[utoipa::path(
-    post, path = "/api/v1/runs", tag = "runs",
+    post, path = "/api/v1/runs",
+    operation_id = "submit_run", tag = "runs",
     request_body(content = Submission, content_type = "application/json"),
     responses(
         (status = 202, description = "The run is accepted", body = Accepted,
@@ -75,14 +82,14 @@ fn submission(bytes: &Bytes, spare: RunId) -> Result<Submission, Fault> {
     let Some(fields) = body.as_object_mut() else {
         return Err(Fault::malformed("the body is no JSON object; send a submission"));
     };
-    let mut fill = |name: &str, usual: String| {
+    for (name, usual) in
+        FILLED_IN.into_iter().zip([spare.to_string(), ChannelId::local().to_string()])
+    {
         let field = fields.entry(name).or_insert(Value::Null);
         if field.is_null() {
             *field = Value::String(usual);
         }
-    };
-    fill("run", spare.to_string());
-    fill("channel", ChannelId::local().to_string());
+    }
     from_value(body)
 }
 
@@ -119,7 +126,8 @@ pub(super) struct Wanted {
 
 /// The latest runs, newest first.
 #[utoipa::path(
-    get, path = "/api/v1/runs", tag = "runs",
+    get, path = "/api/v1/runs",
+    operation_id = "list_runs", tag = "runs",
     params(Wanted),
     responses(
         (status = 200, description = "The runs", body = Vec<RunSummary>),
@@ -140,7 +148,8 @@ pub(super) async fn list(
 
 /// One run with its checks.
 #[utoipa::path(
-    get, path = "/api/v1/runs/{id}", tag = "runs",
+    get, path = "/api/v1/runs/{id}",
+    operation_id = "get_run", tag = "runs",
     params(("id" = String, Path, description = "The run's id, or the end of it")),
     responses(
         (status = 200, description = "The run", body = RunReport),
@@ -169,7 +178,7 @@ pub(super) async fn report(app: &App, run: String) -> Result<Box<RunReport>, Fau
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Stop {
-    /// Kept with the run.
+    /// Kept with the run; 1000 characters at most.
     reason: Option<String>,
 }
 
@@ -185,7 +194,8 @@ pub(super) struct Cancelled {
 
 /// Stops a run. It is finished only when its running checks are; follow its events.
 #[utoipa::path(
-    post, path = "/api/v1/runs/{id}/cancel", tag = "runs",
+    post, path = "/api/v1/runs/{id}/cancel",
+    operation_id = "cancel_run", tag = "runs",
     params(("id" = String, Path, description = "The run's id, or the end of it")),
     request_body(content = Option<Stop>, content_type = "application/json"),
     responses(
@@ -203,6 +213,9 @@ pub(super) async fn cancel(
     let bytes = json_body(&headers, body, app.options.limits.json_bytes).await?;
     let stop: Stop = bytes.map(|bytes| from_json(&bytes)).transpose()?.unwrap_or_default();
     let reason = stop.reason.unwrap_or_else(|| "cancelled over HTTP".into());
+    if reason.chars().nth(REASON).is_some() {
+        return Err(Fault::malformed(format!("`reason` may have at most {REASON} characters")));
+    }
     match app.service.call(Request::Cancel { run: id, reason }).await? {
         api::Response::Cancelled { run, was_running } => Ok(Json(Cancelled { run, was_running })),
         _ => Err(Fault::unexpected_answer()),
@@ -211,7 +224,8 @@ pub(super) async fn cancel(
 
 /// The output of a check.
 #[utoipa::path(
-    get, path = "/api/v1/runs/{id}/checks/{check}/logs", tag = "runs",
+    get, path = "/api/v1/runs/{id}/checks/{check}/logs",
+    operation_id = "get_check_logs", tag = "runs",
     params(
         ("id" = String, Path, description = "The run's id, or the end of it"),
         ("check" = String, Path, description = "The check's name"),
@@ -246,7 +260,8 @@ pub(super) struct About {
 
 /// What checks wait for, or why they ended as they did.
 #[utoipa::path(
-    get, path = "/api/v1/runs/{id}/why", tag = "runs",
+    get, path = "/api/v1/runs/{id}/why",
+    operation_id = "explain_run", tag = "runs",
     params(("id" = String, Path, description = "The run's id, or the end of it"), About),
     responses(
         (status = 200, description = "The reasons", body = Vec<Reason>),

@@ -141,6 +141,8 @@ async fn blobs_are_bounded_in_size_and_in_number() {
     let door = Door::with_limits(limits, Arc::clone(&stub) as _).await;
     let put = |bytes: usize| door.request(Method::PUT, "/api/v1/blobs").body(vec![0; bytes]);
     refused(put(1_001), StatusCode::PAYLOAD_TOO_LARGE, "visor::api::too_large").await;
+    // So large that it is still being sent when it is refused.
+    refused(put(50_000_000), StatusCode::PAYLOAD_TOO_LARGE, "visor::api::too_large").await;
     // Of a size that was not declared.
     let pieces = [0, 1].map(|_| Ok::<_, std::io::Error>(vec![0_u8; 600]));
     let streamed = Body::wrap_stream(futures::stream::iter(pieces));
@@ -258,6 +260,8 @@ async fn malformed_requests_are_told_what_is_wrong() {
     let unknown = site.post("/api/v1/runs/abc/cancel").json(&json!({"raeson": "x"}));
     let text = refused(unknown, StatusCode::BAD_REQUEST, "visor::api::malformed").await;
     assert!(text.contains("raeson"), "{text}");
+    let long = site.post("/api/v1/runs/abc/cancel").json(&json!({"reason": "x".repeat(1_001)}));
+    refused(long, StatusCode::BAD_REQUEST, "visor::api::malformed").await;
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use reqwest::{Method, StatusCode};
-use serde_json::Value;
+use serde_json::{Value, json};
 use visor_coordinator::http;
 use visor_protocol::api::ApiError;
 
@@ -48,6 +48,9 @@ fn every_reference_in_the_description_leads_somewhere() {
     let document = document();
     assert_eq!(document["openapi"], "3.1.0");
     follow(&document, &document);
+    assert_eq!(document["components"]["schemas"]["Submission"]["required"], json!(["config"]));
+    let blob = "/paths/~1api~1v1~1blobs/put/requestBody/content/application~1octet-stream/schema";
+    assert_eq!(document.pointer(blob), Some(&json!({"type": "string", "format": "binary"})));
     for schema in ["Submission", "RunReport", "RunSummary", "Notice", "ApiError", "FleetStatus"] {
         assert!(document["components"]["schemas"][schema].is_object(), "{schema}");
     }

@@ -37,7 +37,8 @@ const COME_BACK_MS: u64 = 5_000;
 /// A client that reconnects after the end (`Last-Event-ID: end`) is answered 204, which tells
 /// browsers to stop reconnecting.
 #[utoipa::path(
-    get, path = "/api/v1/runs/{id}/events", tag = "runs",
+    get, path = "/api/v1/runs/{id}/events",
+    operation_id = "follow_run", tag = "runs",
     params(("id" = String, Path, description = "The run's id, or the end of it")),
     responses(
         (status = 200, description = "The events", body = Notice, content_type = "text/event-stream"),
