@@ -12,7 +12,7 @@ use tracing_subscriber::registry::LookupSpan;
 use visor_protocol::time::Clock;
 
 use super::value::Fields;
-use super::{json, text};
+use super::{json, text, zone};
 use crate::config::{Color, LogFormat, Output, TelemetryConfig};
 
 pub(crate) struct LogLayer {
@@ -86,8 +86,8 @@ where
         self.write(&match self.format {
             LogFormat::Json => json::line(at, metadata, &fields),
             LogFormat::Text => {
-                let zone = self.zone.get_or_init(TimeZone::system);
-                text::line(at, zone, metadata, &fields, self.color)
+                let local = self.zone.get_or_init(zone::local);
+                text::line(at, local, metadata, &fields, self.color)
             }
         });
     }
