@@ -1,5 +1,7 @@
 //! The actor tree: what one part's failure means for the others, and what a restart finds.
 
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
 mod support;
 
 use std::sync::Arc;

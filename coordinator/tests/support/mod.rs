@@ -54,15 +54,17 @@ impl Fleet {
             Arc::clone(&self.clock),
             probe,
         );
-        self.coordinator = Some(started.await.unwrap());
+        self.coordinator = Some(started.await.expect("the coordinator starts"));
     }
 
     pub(crate) async fn stop_coordinator(&mut self) {
-        self.coordinator.take().unwrap().stop().await;
+        self.coordinator.take().expect("the coordinator runs").stop().await;
     }
 
     pub(crate) async fn worker(&self, options: FakeWorkerOptions) -> FakeWorker {
-        FakeWorker::start(options, Arc::clone(&self.bus), Arc::clone(&self.clock)).await.unwrap()
+        FakeWorker::start(options, Arc::clone(&self.bus), Arc::clone(&self.clock))
+            .await
+            .expect("the worker starts")
     }
 
     fn handle(&self) -> &CoordinatorHandle {
