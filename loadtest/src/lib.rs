@@ -8,6 +8,7 @@
 //! - [`session`]: the clock and the names of one load
 //! - [`fixture`]: NATS, a coordinator and workers of our own
 //! - [`worker_loss`]: how soon the jobs of a killed worker run again
+//! - [`queue_floor`]: the bare queue that a fleet is measured against
 //! - [`usage`], [`report`], [`progress`], [`say`]: what processes use, and what is shown
 
 pub mod arrivals;
@@ -18,6 +19,7 @@ pub mod ledger;
 pub mod measure;
 pub mod pace;
 pub mod progress;
+pub mod queue_floor;
 pub mod report;
 pub mod say;
 pub mod scenario;

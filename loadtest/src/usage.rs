@@ -16,7 +16,8 @@ pub struct Status {
     pub code: Option<i32>,
     /// The signal that ended it.
     pub signal: Option<i32>,
-    /// Its largest resident set.
+    /// Its largest resident set; never less than ours when we started it, whose memory it shared
+    /// for a moment.
     pub peak_bytes: u64,
     /// CPU time, in user mode and in the kernel, with that of its own children.
     pub cpu_micros: u64,
@@ -133,19 +134,25 @@ impl Watched {
         self.0.lock().running.remove(&id);
     }
 
-    /// What it used.
+    /// What it used. Its peak counts where it is above ours: below, it may be ours.
     pub fn ended(&self, status: &Status) {
+        let ours = sample(std::process::id()).map_or(u64::MAX, |ours| ours.peak_bytes);
         let mut state = self.0.lock();
         state.total.ended += 1;
-        state.total.largest_bytes = state.total.largest_bytes.max(status.peak_bytes);
+        if status.peak_bytes > ours {
+            state.total.largest_bytes = state.total.largest_bytes.max(status.peak_bytes);
+        }
         state.total.cpu_micros += status.cpu_micros;
     }
 
     /// Looks at all that run now.
     pub fn look(&self) {
         let ids: Vec<u32> = self.0.lock().running.keys().copied().collect();
-        let together = ids.iter().filter_map(|id| sample(*id)).map(|one| one.resident_bytes).sum();
+        let samples: Vec<Sample> = ids.iter().filter_map(|id| sample(*id)).collect();
+        let together = samples.iter().map(|one| one.resident_bytes).sum();
+        let largest = samples.iter().map(|one| one.peak_bytes).max().unwrap_or(0);
         let mut state = self.0.lock();
+        state.total.largest_bytes = state.total.largest_bytes.max(largest);
         state.total.together_bytes = state.total.together_bytes.max(together);
     }
 

@@ -2,8 +2,10 @@
 //!
 //! - [`test`]: gets the parts the tests need, runs every test, stops what it started
 //! - [`deps`]: what may be depended on, and who may depend on whom
+//! - [`bench`]: how fast the whole program is
 //! - [`interrupt`], [`process`], [`tools`]: running other programs without leaving any behind
 
+mod bench;
 mod deps;
 mod interrupt;
 mod process;
@@ -29,6 +31,8 @@ enum Command {
     Test(test::Args),
     /// Check licences, sources, duplicates, bans and layers of all dependencies.
     Deps(deps::Args),
+    /// Measure the whole program against floors of the same run.
+    BenchE2e(bench::Args),
 }
 
 fn main() -> ExitCode {
@@ -36,6 +40,7 @@ fn main() -> ExitCode {
     let done = match &cli.command {
         Command::Test(args) => test::run(args),
         Command::Deps(args) => deps::run(args),
+        Command::BenchE2e(args) => bench::run(args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
