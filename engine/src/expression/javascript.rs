@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use rquickjs::context::intrinsic;
-use rquickjs::{CatchResultExt, CaughtError, Context, Ctx, Function, Runtime, Value};
+use rquickjs::{CatchResultExt, CaughtError, Context, Ctx, Function, Object, Runtime, Value};
 
 use super::prelude;
 use super::scope::Scope;
@@ -64,10 +64,17 @@ fn cpu_time() -> Duration {
 fn run(ctx: &Ctx<'_>, source: &str, scope: &Scope) -> Result<bool, String> {
     let said = |caught: CaughtError<'_>| describe(&caught);
     let values = serde_json::to_string(&scope.values(source)).map_err(|error| error.to_string())?;
-    let values: Value<'_> = ctx.json_parse(values).catch(ctx).map_err(said)?;
-    let setup = prelude::setup(source);
-    let setup: Function<'_> = ctx.eval(setup).catch(ctx).map_err(said)?;
-    let () = setup.call((values,)).catch(ctx).map_err(said)?;
+    let values: Object<'_> =
+        ctx.json_parse(values).and_then(|values| values.get()).catch(ctx).map_err(said)?;
+    if prelude::is_plain(source) {
+        for entry in values.into_iter() {
+            let (name, value) = entry.catch(ctx).map_err(said)?;
+            ctx.globals().set(name, value).catch(ctx).map_err(said)?;
+        }
+    } else {
+        let setup: Function<'_> = ctx.eval(prelude::setup(source)).catch(ctx).map_err(said)?;
+        let () = setup.call((values,)).catch(ctx).map_err(said)?;
+    }
     let value = value_of(ctx, source)?;
     truth(ctx, value)
 }

@@ -9,6 +9,23 @@
 
 use std::fmt::Write;
 
+/// Whether a text only reads and compares: nothing in it is called or assigned, so there is nothing
+/// to be kept from and no helper to be defined. Most conditions are like that.
+pub(super) fn is_plain(source: &str) -> bool {
+    let compares = |at: usize| {
+        // `==`, `===`, `!=`, `!==`, `<=`, `>=`
+        let before = source[..at].chars().next_back().unwrap_or(' ');
+        let after = source[at + 1..].chars().next().unwrap_or(' ');
+        matches!(before, '=' | '!' | '<' | '>') || after == '='
+    };
+    !source.contains(['(', '`', '\\'])
+        && !source.contains("++")
+        && !source.contains("--")
+        && !source.contains("<<=")
+        && !source.contains(">>=")
+        && source.match_indices('=').all(|(at, _)| compares(at))
+}
+
 /// The source of a function that takes the values an expression sees and prepares its world.
 pub(super) fn setup(source: &str) -> String {
     let mut setup = String::with_capacity(4096);
@@ -200,4 +217,33 @@ pub(super) fn has_big_number(source: &str) -> bool {
         }
     }
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_calls_or_assigns_is_not_plain() {
+        for source in
+            ["output.error", "output.n >= 3 && env.CI === 'true'", "a != b || c < d", "true"]
+        {
+            assert!(is_plain(source), "{source}");
+        }
+        for source in
+            ["f()", "a.length = 4e9", "x++", "`${a}`", "a = b", "a += b", "a <<= 1", "x => y"]
+        {
+            assert!(!is_plain(source), "{source}");
+        }
+    }
+
+    #[test]
+    fn numbers_without_limits_are_recognised() {
+        for source in ["10n", "a + 0x1Fn", "[1_0n]", "x?1n:2"] {
+            assert!(has_big_number(source), "{source}");
+        }
+        for source in ["10", "len", "a1n", "$1n", "x.n", "1e5", "'2nd'"] {
+            assert!(!has_big_number(source), "{source}");
+        }
+    }
 }
