@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use visor_protocol::envelope::Envelope;
@@ -28,13 +30,27 @@ const WINDOW: u32 = 64;
 /// A delivery for a run that is being rebuilt comes again after this pause.
 const COME_AGAIN: Duration = Duration::from_millis(250);
 
-/// A share of a delivery. When every share is done the delivery is acknowledged.
-pub(crate) struct Ack(Arc<Shared>);
+/// Outcomes for runs without a branch that wait to be looked at. Beyond that they are put back.
+const LATE: usize = 4_096;
+
+/// An outcome for a run without a branch.
+type Late = (Box<Outcome>, Ack);
+
+/// A share of a delivery. When every share is done the delivery is acknowledged. One that is
+/// dropped before, by whatever fell over, has the whole delivery come again: outcomes of it that
+/// are settled by then are stale and change nothing.
+pub(crate) struct Ack {
+    shared: Arc<Shared>,
+    is_done: bool,
+}
 
 struct Shared {
     open: AtomicUsize,
     delivery: Mutex<Option<Box<dyn Delivery>>>,
     tasks: TaskTracker,
+    /// Acknowledging waits for the transport; the journal's thread, which says that a share is
+    /// done, knows no runtime of its own.
+    runtime: Handle,
 }
 
 impl Ack {
@@ -43,32 +59,45 @@ impl Ack {
             open: AtomicUsize::new(shares),
             delivery: Mutex::new(Some(delivery)),
             tasks: tasks.clone(),
+            runtime: Handle::current(),
         });
-        (0..shares).map(|_| Self(Arc::clone(&shared))).collect()
+        (0..shares).map(|_| Self { shared: Arc::clone(&shared), is_done: false }).collect()
     }
 
     /// The journal has what this share was about.
-    pub(crate) fn done(self) {
-        if self.0.open.fetch_sub(1, Ordering::AcqRel) == 1
-            && let Some(delivery) = self.0.delivery.lock().take()
+    pub(crate) fn done(mut self) {
+        self.is_done = true;
+        let Shared { open, delivery, tasks, runtime } = &*self.shared;
+        if open.fetch_sub(1, Ordering::AcqRel) == 1
+            && let Some(delivery) = delivery.lock().take()
         {
-            self.0.tasks.spawn(async move {
+            let acknowledge = async move {
                 if let Err(error) = delivery.ack().await {
                     tracing::debug!(%error, "acknowledgement lost; the report will come again as stale");
                 }
-            });
+            };
+            tasks.spawn_on(acknowledge, runtime);
         }
     }
 
-    /// It cannot be taken now: have the whole delivery again later. Outcomes of it that are
-    /// settled by then are stale and change nothing.
+    /// It cannot be taken now: have the whole delivery again later.
     fn later(self) {
-        if let Some(delivery) = self.0.delivery.lock().take() {
-            self.0.tasks.spawn(async move {
+        drop(self);
+    }
+}
+
+impl Drop for Ack {
+    fn drop(&mut self) {
+        let Shared { delivery, tasks, runtime, .. } = &*self.shared;
+        if !self.is_done
+            && let Some(delivery) = delivery.lock().take()
+        {
+            let put_back = async move {
                 if let Err(error) = delivery.nack(COME_AGAIN).await {
                     tracing::debug!(%error, "report not put back; it comes again by itself");
                 }
-            });
+            };
+            tasks.spawn_on(put_back, runtime);
         }
     }
 }
@@ -76,9 +105,11 @@ impl Ack {
 /// Reads the results queue until stopped.
 pub(crate) async fn run(services: Arc<Services>, stop: CancellationToken) {
     let queue = Queue::Results(services.config.shard);
+    let (late, waiting) = mpsc::channel(LATE);
+    services.tasks.spawn(note_late(Arc::clone(&services), waiting));
     while !stop.is_cancelled() {
         match services.bus.consume(&queue).await {
-            Ok(consumer) => read(&services, consumer, &stop).await,
+            Ok(consumer) => read(&services, consumer, &late, &stop).await,
             Err(BusError::Closed) => return,
             Err(error) => {
                 tracing::warn!(%error, "results cannot be read; trying again");
@@ -91,7 +122,12 @@ pub(crate) async fn run(services: Arc<Services>, stop: CancellationToken) {
     }
 }
 
-async fn read(services: &Arc<Services>, mut consumer: Box<dyn Consumer>, stop: &CancellationToken) {
+async fn read(
+    services: &Arc<Services>,
+    mut consumer: Box<dyn Consumer>,
+    late: &mpsc::Sender<Late>,
+    stop: &CancellationToken,
+) {
     consumer.request(WINDOW);
     loop {
         let delivery = tokio::select! {
@@ -105,11 +141,11 @@ async fn read(services: &Arc<Services>, mut consumer: Box<dyn Consumer>, stop: &
         if consumer.outstanding() <= WINDOW / 2 {
             consumer.request(WINDOW - consumer.outstanding());
         }
-        take(services, delivery);
+        take(services, delivery, late);
     }
 }
 
-fn take(services: &Arc<Services>, delivery: Box<dyn Delivery>) {
+fn take(services: &Arc<Services>, delivery: Box<dyn Delivery>, late: &mpsc::Sender<Late>) {
     let outcomes = match Envelope::<Vec<Outcome>>::decode(delivery.payload()) {
         Ok(envelope) => envelope.body,
         Err(error) => {
@@ -134,7 +170,7 @@ fn take(services: &Arc<Services>, delivery: Box<dyn Delivery>) {
     services.dispatcher.released(released);
     let acks = Ack::shares(delivery, outcomes.len(), &services.tasks);
     for (outcome, ack) in outcomes.into_iter().zip(acks) {
-        route(services, Box::new(outcome), ack);
+        route(services, Box::new(outcome), ack, late);
     }
 }
 
@@ -142,7 +178,7 @@ fn ticket_of(outcome: &Outcome) -> Ticket {
     Ticket { job: outcome.job, attempt: outcome.attempt }
 }
 
-fn route(services: &Arc<Services>, outcome: Box<Outcome>, ack: Ack) {
+fn route(services: &Arc<Services>, outcome: Box<Outcome>, ack: Ack, late: &mpsc::Sender<Late>) {
     let (job, run) = (outcome.job, outcome.job.run);
     if let Some(check) = services.directory.check(job) {
         let _ = check.cast(check::Msg::Outcome { outcome, ack });
@@ -157,45 +193,69 @@ fn route(services: &Arc<Services>, outcome: Box<Outcome>, ack: Ack) {
         let _ = branch.cast(branch::Msg::Stale { ticket, worker, ack: Some(ack) });
         return;
     }
-    let services = Arc::clone(services);
-    let tasks = services.tasks.clone();
-    tasks.spawn_blocking(move || late(&services, &outcome, ack));
+    // Where there is no room it is dropped, and so put back.
+    let _ = late.try_send((outcome, ack));
 }
 
-/// An outcome for a run that has no branch: of a finished run it is noted as stale, of an open one
-/// it waits until the run is taken up, of an unknown one it is dropped.
-fn late(services: &Services, outcome: &Outcome, ack: Ack) {
-    let run = outcome.job.run;
-    Gauges::add(&services.gauges.reports_stale);
-    match services.journal.backend().summary(run) {
-        Ok(Some(RunSummary { state, .. })) if state.is_finished() => {
-            note_stale(services, outcome, ack);
+/// Outcomes for runs that have no branch. One after the other: two that noted something in one
+/// history at the same time would take the same place in it.
+async fn note_late(services: Arc<Services>, mut waiting: mpsc::Receiver<Late>) {
+    while let Some((outcome, ack)) = waiting.recv().await {
+        Gauges::add(&services.gauges.reports_stale);
+        let looking = Arc::clone(&services);
+        match tokio::task::spawn_blocking(move || look(&looking, &outcome)).await {
+            Ok(Fate::Note(batch)) => {
+                let (sender, committed) = oneshot::channel();
+                services.journal.commit(batch, move |result| {
+                    let _ = sender.send(result);
+                });
+                match committed.await {
+                    Ok(Ok(())) => ack.done(),
+                    Ok(Err(_)) | Err(_) => ack.later(),
+                }
+            }
+            Ok(Fate::Drop) => ack.done(),
+            Ok(Fate::Wait) | Err(_) => ack.later(),
         }
-        Ok(Some(_)) => ack.later(),
-        Ok(None) => {
+    }
+}
+
+/// What becomes of an outcome for a run that has no branch.
+enum Fate {
+    /// The run is finished: it is noted there as stale.
+    Note(RunWrite),
+    /// The run is open and about to be taken up.
+    Wait,
+    /// Nobody knows the run.
+    Drop,
+}
+
+fn look(services: &Services, outcome: &Outcome) -> Fate {
+    let run = outcome.job.run;
+    let journal = services.journal.backend();
+    let history = journal.summary(run).and_then(|summary| match summary {
+        Some(RunSummary { state, .. }) if state.is_finished() => Ok(Some(journal.events(run)?)),
+        Some(_) => Ok(None),
+        None => Ok(Some(Vec::new())),
+    });
+    match history {
+        Ok(None) => Fate::Wait,
+        Ok(Some(events)) if events.is_empty() => {
             tracing::warn!(job = %outcome.job, worker = %outcome.worker, "a report for an unknown run was dropped");
-            ack.done();
+            Fate::Drop
+        }
+        Ok(Some(events)) => {
+            let mut batch = RunWrite::new(run, u32::try_from(events.len()).unwrap_or(u32::MAX));
+            let (ticket, worker) = (ticket_of(outcome), outcome.worker.clone());
+            let event = RunEvent::Stale { ticket, worker };
+            match batch.push(&Recorded { at: services.clock.now(), event }) {
+                Ok(()) => Fate::Note(batch),
+                Err(_) => Fate::Drop,
+            }
         }
         Err(error) => {
             tracing::warn!(%error, "the journal cannot be read; the report waits");
-            ack.later();
+            Fate::Wait
         }
     }
-}
-
-fn note_stale(services: &Services, outcome: &Outcome, ack: Ack) {
-    let run = outcome.job.run;
-    let place = match services.journal.backend().events(run) {
-        Ok(events) => u32::try_from(events.len()).unwrap_or(u32::MAX),
-        Err(_) => return ack.later(),
-    };
-    let event = RunEvent::Stale { ticket: ticket_of(outcome), worker: outcome.worker.clone() };
-    let mut batch = RunWrite::new(run, place);
-    if batch.push(&Recorded { at: services.clock.now(), event }).is_err() {
-        return ack.done();
-    }
-    services.journal.commit(batch, move |result| match result {
-        Ok(()) => ack.done(),
-        Err(_) => ack.later(),
-    });
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort, SpawnErr};
-use visor_protocol::ids::JobId;
+use visor_protocol::ids::{Attempt, JobId};
 use visor_protocol::time::{Clock, Timestamp};
 use visor_protocol::worker::Ticket;
 use visor_transport::Bus;
@@ -34,7 +34,9 @@ struct DispatchActor;
 
 struct State {
     core: Core,
-    checks: HashMap<JobId, ActorRef<check::Msg>>,
+    /// Who asked for the current attempt of each job. What is said of an earlier attempt, by a
+    /// worker that was lost and came back, must not take the way to this one away.
+    checks: HashMap<JobId, (Attempt, ActorRef<check::Msg>)>,
     clock: Arc<dyn Clock>,
     bus: Arc<dyn Bus>,
     wake_at: Option<Timestamp>,
@@ -81,18 +83,18 @@ impl Actor for DispatchActor {
         let now = state.clock.now();
         let effects = match message {
             Msg::Submit { waiting, check, held } => {
-                state.checks.insert(waiting.ticket.job, check);
+                state.checks.insert(waiting.ticket.job, (waiting.ticket.attempt, check));
                 let event = if held { Event::Adopt(waiting) } else { Event::Submit(waiting) };
                 state.core.apply(now, event)
             }
             Msg::Withdraw(ticket) => {
-                state.checks.remove(&ticket.job);
+                state.forget(ticket);
                 state.core.apply(now, Event::Withdraw(ticket))
             }
             Msg::Claimed(tickets) => state.core.apply(now, Event::Claimed(tickets)),
             Msg::Released(tickets) => {
                 for (ticket, _) in &tickets {
-                    state.checks.remove(&ticket.job);
+                    state.forget(*ticket);
                 }
                 state.core.apply(now, Event::Released(tickets))
             }
@@ -130,10 +132,16 @@ impl Actor for DispatchActor {
 }
 
 impl State {
+    fn forget(&mut self, ticket: Ticket) {
+        if self.checks.get(&ticket.job).is_some_and(|(attempt, _)| *attempt == ticket.attempt) {
+            self.checks.remove(&ticket.job);
+        }
+    }
+
     fn start(&self, effect: Effect) {
         match effect {
             Effect::Admit(ticket, publication) => {
-                if let Some(check) = self.checks.get(&ticket.job) {
+                if let Some((_, check)) = self.checks.get(&ticket.job) {
                     let attempt = ticket.attempt;
                     let _ = check.cast(check::Msg::Admit { attempt, publication });
                 }

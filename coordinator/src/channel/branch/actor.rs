@@ -105,6 +105,8 @@ pub(crate) struct State {
     restarts: HashMap<u32, u32>,
     accepted: Vec<Accepted>,
     is_accepted: bool,
+    /// The journal has the run's end.
+    is_over: bool,
 }
 
 /// Events, and what may be done when they are committed.
@@ -124,12 +126,6 @@ enum Action {
     CheckOver { seq: u32 },
     Evaluate(Evaluation),
     Ack(Ack),
-}
-
-impl Pending {
-    fn is_empty(&self) -> bool {
-        self.events.is_empty() && self.actions.is_empty() && self.notices.is_empty()
-    }
 }
 
 impl Actor for BranchActor {
@@ -153,6 +149,7 @@ impl Actor for BranchActor {
             restarts: HashMap::new(),
             accepted: Vec::new(),
             is_accepted: false,
+            is_over: false,
         })
     }
 
@@ -399,12 +396,16 @@ impl State {
 
     /// Hands what is pending to the journal, unless a commit is under way.
     fn flush(&mut self, me: &ActorRef<Msg>) -> Result<(), ActorProcessingErr> {
-        if self.committing.is_some() || self.pending.is_empty() {
+        if self.committing.is_some() {
             return Ok(());
         }
         let pending = std::mem::take(&mut self.pending);
         if pending.events.is_empty() {
             self.act(me, pending);
+            // Not before: a late report that came while the end was being written is written, too.
+            if self.is_over {
+                me.stop(None);
+            }
             return Ok(());
         }
         let book = self.book()?;
@@ -504,7 +505,7 @@ impl State {
             if let Ok(book) = self.book() {
                 services.gauges.run_over(&book.summary());
             }
-            me.stop(None);
+            self.is_over = true;
         }
     }
 

@@ -226,7 +226,10 @@ impl State {
     fn outcome(&mut self, me: &ActorRef<Msg>, outcome: Box<Outcome>, ack: Ack) {
         let (attempt, end) = (outcome.attempt, &outcome.end);
         match self.core.apply(Event::Outcome { attempt, end }) {
-            Decision::Settle { dead_letter } => self.interpret(me, outcome, dead_letter, ack),
+            Decision::Settle { dead_letter } => {
+                self.leave();
+                self.interpret(me, outcome, dead_letter, ack);
+            }
             Decision::Stale => self.tell(branch::Msg::Stale {
                 ticket: Ticket { job: outcome.job, attempt },
                 worker: outcome.worker.clone(),
@@ -288,11 +291,19 @@ impl State {
         self.tell(branch::Msg::Settle { outcome, result, dead_letter, ack });
     }
 
-    /// Ends the job with an outcome of our own.
-    fn end(&mut self, end: End, dead_letter: bool) {
+    /// Gives back the slot and the lease. An outcome has done so already, unless it came before
+    /// this check asked for them: one that was rebuilt from the journal asks again, while the
+    /// report of the attempt may be on its way.
+    fn leave(&self) {
         let ticket = self.ticket();
         self.services.dispatcher.withdraw(ticket);
         self.services.fleet.forget(ticket);
+    }
+
+    /// Ends the job with an outcome of our own.
+    fn end(&mut self, end: End, dead_letter: bool) {
+        let ticket = self.ticket();
+        self.leave();
         let now = self.services.clock.now();
         let outcome = Outcome {
             job: ticket.job,
