@@ -24,6 +24,11 @@ const OPEN: TableDefinition<'_, &[u8; 16], ()> = TableDefinition::new("open");
 const DEAD_LETTERS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("dead_letters");
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 
+const PROBE: TableDefinition<'_, (), &[u8]> = TableDefinition::new("probe");
+
+/// As much as a busy moment writes at once.
+const PROBE_BYTES: usize = 256 * 1024;
+
 /// The layout of the tables above.
 const FORMAT: u64 = 1;
 
@@ -168,6 +173,18 @@ impl Backend for DiskBackend {
                     }
                 }
             }
+            Ok(())
+        })
+    }
+
+    fn probe(&self) -> Result<(), StoreError> {
+        let room = vec![0_u8; PROBE_BYTES];
+        self.write(|transaction| {
+            transaction.open_table(PROBE)?.insert((), room.as_slice())?;
+            Ok(())
+        })?;
+        self.write(|transaction| {
+            transaction.open_table(PROBE)?.remove(())?;
             Ok(())
         })
     }

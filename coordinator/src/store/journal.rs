@@ -4,9 +4,10 @@
 //! arrives waits together and goes into the next. One waiting writer pays the disk's latency, a
 //! thousand pay it once.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -21,6 +22,9 @@ const GROUP: usize = 4_096;
 /// Old runs are pruned when this many further ones have finished: often enough that a busy
 /// journal stays level, seldom enough that a quiet one is left alone.
 const PRUNE_EVERY: usize = 256;
+
+/// A journal that could not be written is tried again after this pause, when nobody else does.
+const PROBE_AFTER: Duration = Duration::from_secs(1);
 
 type Done = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 
@@ -162,7 +166,14 @@ impl Writer {
         let mut finished = 0;
         let mut stopping = false;
         while !stopping {
-            let Ok(first) = commands.recv() else { return };
+            let first = match self.wait(commands) {
+                Ok(first) => first,
+                Err(RecvTimeoutError::Timeout) => {
+                    self.shared.note(&self.backend.probe(), 0);
+                    continue;
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
             let mut batches = Vec::new();
             let mut waiting = Vec::new();
             let mut next = Some(first);
@@ -191,13 +202,27 @@ impl Writer {
             }
             finished += batches.iter().filter(|batch| batch.open == Some(false)).count();
             for done in waiting {
-                done(result.clone());
+                let tell = AssertUnwindSafe(|| done(result.clone()));
+                // Without this thread nothing would ever be written again: no fault of somebody
+                // who waits may end it.
+                if catch_unwind(tell).is_err() {
+                    tracing::error!("whoever waited for the journal fell over its answer");
+                }
             }
             if finished >= PRUNE_EVERY {
                 finished = 0;
                 self.prune();
             }
         }
+    }
+
+    /// The next command. While the journal cannot be written nobody is let in who would try it,
+    /// so it is tried from time to time.
+    fn wait(&self, commands: &mpsc::Receiver<Command>) -> Result<Command, RecvTimeoutError> {
+        if self.shared.healthy.load(Ordering::Relaxed) {
+            return commands.recv().map_err(RecvTimeoutError::from);
+        }
+        commands.recv_timeout(PROBE_AFTER)
     }
 
     fn prune(&self) {

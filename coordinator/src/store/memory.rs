@@ -45,6 +45,10 @@ impl Backend for MemoryBackend {
         Ok(())
     }
 
+    fn probe(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     fn events(&self, run: RunId) -> Result<Vec<Recorded>, StoreError> {
         let state = self.state.lock();
         state.events.get(&run).into_iter().flatten().map(|bytes| decode(bytes)).collect()

@@ -66,6 +66,13 @@ pub trait Backend: Send + Sync + 'static {
     /// When the disk refuses; the backend then recovers by itself before the next call.
     fn commit(&self, batches: &[Batch]) -> Result<(), StoreError>;
 
+    /// Whether it can be written again after it could not: writes something large enough to need
+    /// room, and takes it away.
+    ///
+    /// # Errors
+    /// When it still cannot.
+    fn probe(&self) -> Result<(), StoreError>;
+
     /// The history of a run, oldest first; empty when there is none.
     ///
     /// # Errors
