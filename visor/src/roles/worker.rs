@@ -27,8 +27,9 @@ pub(crate) async fn run(args: WorkerArgs, style: Style) -> Result<ExitCode, Fail
         Some(id) => id,
         None => common::worker_id()?,
     };
-    // Two workers of one machine keep their things apart.
-    let data_dir = common::data_dir(args.role.data_dir.as_deref(), "worker")?.join(id.as_str());
+    // Shared by the workers of one machine: each keeps its things apart, and clears away what is
+    // left of those that were killed.
+    let data_dir = common::data_dir(args.role.data_dir.as_deref(), "worker")?;
     let config = common::worker_config(&args.role, id, Execution::Sandbox, data_dir.clone());
     let url = args.role.nats.as_deref().unwrap_or(DEFAULT_NATS);
 
