@@ -3,12 +3,14 @@
 //! - [`test`]: gets the parts the tests need, runs every test, stops what it started
 //! - [`deps`]: what may be depended on, and who may depend on whom
 //! - [`bench`]: how fast the whole program is
+//! - [`reference`]: pages that are made from the program
 //! - [`interrupt`], [`process`], [`tools`]: running other programs without leaving any behind
 
 mod bench;
 mod deps;
 mod interrupt;
 mod process;
+mod reference;
 mod say;
 mod test;
 mod tools;
@@ -31,6 +33,8 @@ enum Command {
     Test(test::Args),
     /// Check licences, sources, duplicates, bans and layers of all dependencies.
     Deps(deps::Args),
+    /// Write the pages of the reference that are made from the program.
+    Reference(reference::Args),
     /// Measure the whole program against floors of the same run.
     BenchE2e(bench::Args),
 }
@@ -40,6 +44,7 @@ fn main() -> ExitCode {
     let done = match &cli.command {
         Command::Test(args) => test::run(args),
         Command::Deps(args) => deps::run(args),
+        Command::Reference(args) => reference::run(args),
         Command::BenchE2e(args) => bench::run(args),
     };
     match done {
