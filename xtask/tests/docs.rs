@@ -87,7 +87,7 @@ fn every_error_code_of_the_source_is_explained_and_no_other() {
                     let stem = stem.to_string_lossy();
                     stem.ends_with("tests") || stem == "samples"
                 });
-            let code = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
+            let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
             if !is_test {
                 used.extend(codes(code, '"'));
             }
@@ -104,7 +104,7 @@ fn every_error_code_of_the_source_is_explained_and_no_other() {
 #[test]
 fn every_metric_of_the_source_is_on_its_page() {
     let source = fs::read_to_string(root().join("coordinator/src/http/metrics.rs")).unwrap();
-    let source = source.split("#[cfg(test)]\nmod ").next().unwrap();
+    let source = source.split("#[cfg(test)]\nmod tests {").next().unwrap();
     let page = fs::read_to_string(root().join("docs/src/reference/metrics.md")).unwrap();
     let mut seen = 0;
     for rest in source.split("\"visor_").skip(1) {
