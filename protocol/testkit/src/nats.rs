@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpStream;
 
-use crate::wait::{DEADLINE, eventually_some};
+use crate::wait::{DEADLINE, eventually, eventually_some};
 
 /// Where Debian puts it when it is not on the path.
 const USUAL_PLACE: &str = "/usr/sbin/nats-server";
@@ -150,8 +150,14 @@ impl NatsServer {
     }
 
     /// Holds it: it keeps its connections and says nothing.
-    pub fn pause(&self) {
+    ///
+    /// # Panics
+    /// When it is not held in time.
+    pub async fn pause(&self) {
         self.signal(Signal::STOP);
+        // The signal is on its way when it is sent, and each thread stops by itself.
+        let stopped = || self.pid().is_none_or(|pid| state(pid) == Some('T'));
+        eventually("nats-server is held", stopped).await;
     }
 
     /// Lets it go on.
@@ -242,6 +248,13 @@ async fn greeting(port: u16) -> Option<String> {
         line.starts_with("INFO ").then_some(line)
     };
     tokio::time::timeout(Duration::from_secs(1).min(DEADLINE), asked).await.ok().flatten()
+}
+
+/// What a process does, as Linux says it: `T` is held.
+fn state(pid: u32) -> Option<char> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in parentheses may hold anything, parentheses too.
+    status.rsplit_once(") ")?.1.chars().next()
 }
 
 fn version(greeting: &str) -> Option<String> {

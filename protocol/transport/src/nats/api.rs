@@ -1,5 +1,6 @@
 //! Requests to JetStream and why they fail.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use async_nats::client::{Request, RequestErrorKind};
@@ -7,6 +8,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::link::Link;
 use crate::BusError;
@@ -104,33 +106,44 @@ pub(super) fn read<T: DeserializeOwned>(payload: &[u8]) -> Result<T, Failure> {
 pub(super) struct Done {}
 
 impl Link {
-    /// Sends a request and waits for the answer; noticed at once when the connection is replaced.
+    /// Sends a request and waits for the answer. Without a connection it waits for one first, so
+    /// that nothing goes out that nobody waits for any more; it ends at once when the connection
+    /// is replaced, because then no answer will come.
     pub(super) async fn ask(
         &self,
         subject: &str,
         request: Request,
         within: Duration,
     ) -> Result<async_nats::Message, Failure> {
+        let until = Instant::now() + within;
+        self.connected(until).await?;
         let mut connects = self.connects();
+        let epoch = self.epoch();
         let request = request.timeout(Some(within));
-        let asked = async {
-            // Sending waits for room in the client's buffer, which its own timeout leaves out.
-            tokio::time::timeout(within, self.client.send_request(subject.to_owned(), request))
-                .await
-                .map_err(|_| Failure::Silent)?
-                .map_err(|error| match error.kind() {
-                    RequestErrorKind::TimedOut => Failure::Silent,
-                    RequestErrorKind::NoResponders => Failure::Nobody,
-                    RequestErrorKind::InvalidSubject | RequestErrorKind::MaxPayloadExceeded => {
-                        Failure::Unreadable { why: error.to_string() }
+        // Sending waits for room in the client's buffer, which its own timeout leaves out.
+        let asking = self.client.send_request(subject.to_owned(), request);
+        let mut asking = pin!(tokio::time::timeout_at(until, asking));
+        loop {
+            tokio::select! {
+                biased;
+                answer = &mut asking => {
+                    return answer.map_err(|_| Failure::Silent)?.map_err(|error| match error.kind() {
+                        RequestErrorKind::TimedOut => Failure::Silent,
+                        RequestErrorKind::NoResponders => Failure::Nobody,
+                        RequestErrorKind::InvalidSubject | RequestErrorKind::MaxPayloadExceeded => {
+                            Failure::Unreadable { why: error.to_string() }
+                        }
+                        RequestErrorKind::Other => Failure::Disconnected,
+                    });
+                }
+                Ok(()) = connects.changed() => {
+                    // The news may be of the connection that stood before we asked.
+                    if self.epoch() != epoch {
+                        return Err(Failure::Disconnected);
                     }
-                    RequestErrorKind::Other => Failure::Disconnected,
-                })
-        };
-        tokio::select! {
-            answer = asked => answer,
-            Ok(()) = connects.changed() => Err(Failure::Disconnected),
-            () = self.closed.cancelled() => Err(Failure::Disconnected),
+                }
+                () = self.closed.cancelled() => return Err(Failure::Disconnected),
+            }
         }
     }
 

@@ -20,12 +20,11 @@ use crate::{Bus, BusError, BusInfo, Consumer, Queue, QueueState, ReplyTo, Subscr
 
 pub(super) struct NatsBus {
     link: Arc<Link>,
-    version: Version,
 }
 
 impl NatsBus {
-    pub(super) fn new(link: Arc<Link>, version: Version) -> Self {
-        Self { link, version }
+    pub(super) fn new(link: Arc<Link>) -> Self {
+        Self { link }
     }
 }
 
@@ -38,12 +37,10 @@ impl Drop for NatsBus {
 #[async_trait]
 impl Bus for NatsBus {
     fn info(&self) -> BusInfo {
-        let Version(major, minor, patch) = self.version;
-        BusInfo {
-            name: format!("NATS {major}.{minor}.{patch}"),
-            remote: true,
-            degraded: self.version.degraded(),
-        }
+        // Of the server that answers now: another may have been upgraded meanwhile.
+        let version = self.link.client.server_info().version;
+        let degraded = Version::parse(&version).degraded();
+        BusInfo { name: format!("NATS {version}"), remote: true, degraded }
     }
 
     fn is_connected(&self) -> bool {

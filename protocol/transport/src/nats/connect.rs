@@ -31,11 +31,10 @@ const LONGEST_RECONNECT_DELAY: Duration = Duration::from_secs(1);
 /// [`BusError::Connect`] when the address or the credentials are wrong, when the server is too old
 /// or has no JetStream, or when nothing answers in time.
 pub async fn connect(options: impl Into<NatsOptions>) -> Result<Arc<dyn Bus>, BusError> {
-    let (link, version) = link(options.into()).await?;
-    Ok(Arc::new(NatsBus::new(link, version)))
+    Ok(Arc::new(NatsBus::new(link(options.into()).await?)))
 }
 
-pub(super) async fn link(options: NatsOptions) -> Result<(Arc<Link>, Version), BusError> {
+pub(super) async fn link(options: NatsOptions) -> Result<Arc<Link>, BusError> {
     let (addresses, credentials) = parse(&options)?;
     let (epochs, connects) = watch::channel(0);
     let epochs = Arc::new(epochs);
@@ -65,7 +64,7 @@ pub(super) async fn link(options: NatsOptions) -> Result<(Arc<Link>, Version), B
         return Err(refuse("the server has no JetStream: start it with `nats-server -js`".into()));
     }
     tracing::debug!(server = info.server_name, version = info.version, "connected to NATS");
-    Ok((link, version))
+    Ok(link)
 }
 
 /// Tries until there is a server. Wrong credentials end it: they will be wrong tomorrow.

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::api::Done;
+use super::api::{Done, Failure};
 use super::options::NatsOptions;
 use super::streams::Stored;
 use crate::BusError;
@@ -69,6 +69,24 @@ impl Link {
 
     pub(super) fn is_connected(&self) -> bool {
         self.client.connection_state() == State::Connected
+    }
+
+    /// Waits until there is a connection.
+    pub(super) async fn connected(&self, until: Instant) -> Result<(), Failure> {
+        // The client says first that it has connected and a moment later that it is so.
+        const LOOK_AGAIN: Duration = Duration::from_millis(20);
+        let mut connects = self.connects();
+        while !self.is_connected() {
+            if Instant::now() >= until {
+                return Err(Failure::Silent);
+            }
+            tokio::select! {
+                () = tokio::time::sleep(LOOK_AGAIN) => {}
+                Ok(()) = connects.changed() => {}
+                () = self.closed.cancelled() => return Err(Failure::Disconnected),
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn open(&self) -> Result<(), BusError> {

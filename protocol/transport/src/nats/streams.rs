@@ -272,7 +272,7 @@ mod tests {
     async fn a_consumer_that_has_stalled_is_made_anew_and_keeps_its_messages() {
         let test = "a_consumer_that_has_stalled_is_made_anew_and_keeps_its_messages";
         let Some(server) = NatsServer::start_or_skip(test).await else { return };
-        let (link, _) = link(server.url().into()).await.unwrap();
+        let link = link(server.url().into()).await.unwrap();
         let queue = Queue::Jobs(PoolName::default_pool());
         let thing = Stored::Queue(queue.clone());
         let created = async || {

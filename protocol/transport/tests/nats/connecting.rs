@@ -1,8 +1,13 @@
 //! Connecting: addresses, credentials, versions, waiting.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use visor_protocol::ids::Shard;
+use visor_protocol::subject::{ApiOperation, Subject};
+use visor_testkit::eventually;
 use visor_testkit::nats::NatsServer;
+use visor_testkit::wait::DEADLINE;
 use visor_transport::BusError;
 use visor_transport::nats::{Credentials, NatsOptions, connect};
 
@@ -112,4 +117,35 @@ async fn a_queue_that_is_full_refuses_more() {
     let error = bus.enqueue(&jobs(), "2", payload).await.unwrap_err();
     assert!(matches!(error, BusError::Unavailable { .. }), "{error}");
     assert!(error.to_string().contains("maximum bytes"), "{error}");
+}
+
+#[tokio::test]
+async fn a_server_with_little_room_is_used_as_far_as_it_goes() {
+    let test = test_name!(a_server_with_little_room_is_used_as_far_as_it_goes);
+    let config = "jetstream { max_file_store: 10MB }";
+    let Some(server) = NatsServer::start_with_or_skip(test, config).await else { return };
+    let bus = bus(&server).await;
+    bus.enqueue(&jobs(), "1", text(1)).await.unwrap();
+    let hash = bus.put_blob(text(1)).await.unwrap();
+    assert!(bus.has_blob(hash).await.unwrap());
+    // Beyond that it says what is wrong.
+    let error = bus.put_blob(vec![1; 12_000_000].into()).await.unwrap_err();
+    assert!(matches!(error, BusError::Unavailable { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_request_made_while_the_server_is_away_waits_for_it() {
+    let test = test_name!(a_request_made_while_the_server_is_away_waits_for_it);
+    let Some(mut server) = NatsServer::start_or_skip(test).await else { return };
+    let bus = bus(&server).await;
+    server.stop().await;
+    eventually("the loss is noticed", || !bus.is_connected()).await;
+    let asking = {
+        let bus = Arc::clone(&bus);
+        let subject = Subject::Api(Shard(0), ApiOperation::Read);
+        tokio::spawn(async move { bus.request(&subject, text(1), DEADLINE).await })
+    };
+    server.restart().await;
+    let error = asking.await.unwrap().unwrap_err();
+    assert!(matches!(error, BusError::NoResponder { .. }), "the server was asked: {error}");
 }

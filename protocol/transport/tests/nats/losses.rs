@@ -183,7 +183,7 @@ async fn a_server_that_holds_its_breath_costs_a_call_its_deadline_and_no_more() 
     let bus = connect(options).await.unwrap();
     let mut consumer = bus.consume(&jobs()).await.unwrap();
     consumer.request(1);
-    server.pause();
+    server.pause().await;
     let error = bus.enqueue(&jobs(), "1", text(1)).await.unwrap_err();
     assert!(matches!(error, BusError::Timeout { .. }), "{error}");
     let error = bus.queue_state(&jobs()).await.unwrap_err();
