@@ -25,6 +25,9 @@ pub(crate) struct Args {
     /// Install nothing: a test whose part is missing is skipped
     #[arg(long)]
     no_install: bool,
+    /// Use `cargo test` although cargo-nextest is there
+    #[arg(long)]
+    no_nextest: bool,
     /// Handed to the test runner, for example `-- -p visor-engine` or `-- cancel`
     #[arg(last = true)]
     filter: Vec<String>,
@@ -58,7 +61,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         }
     }
 
-    let ran = runner::run(&environment, args.quick, &args.filter);
+    let ran = runner::run(&environment, args);
     let leftovers = private_engine.as_ref().map(engine::Engine::leftovers).unwrap_or_default();
     drop(private_engine);
     let ran = ran?;

@@ -8,6 +8,7 @@ use std::thread;
 
 use anyhow::{Context, Result};
 
+use super::Args;
 use super::skips::{self, Skip};
 use crate::{interrupt, say, tools};
 
@@ -17,16 +18,18 @@ pub(super) struct Ran {
     pub(super) skipped: BTreeSet<Skip>,
 }
 
-/// Tests that start other processes or talk to real servers, by the name of their binary. The
-/// same expression stands in `.config/nextest.toml`.
-const REAL_PARTS: &str = "binary(/^it_/)";
+/// Tests in `tests/` folders start processes and talk to real servers. The same expression stands
+/// in `.config/nextest.toml`.
+const REAL_PARTS: &str = "kind(test)";
 
 /// Runs every test, then the examples in the documentation.
-pub(super) fn run(environment: &[(&str, String)], quick: bool, filter: &[String]) -> Result<Ran> {
-    let mut ran = if has_nextest() {
+pub(super) fn run(environment: &[(&str, String)], args: &Args) -> Result<Ran> {
+    let Args { quick, filter, .. } = args;
+    let quick = *quick;
+    let mut ran = if !args.no_nextest && has_nextest() {
         nextest(environment, quick, filter)?
     } else {
-        say::step("cargo-nextest is not installed: running the tests with cargo test");
+        say::step("without cargo-nextest: running the tests with cargo test");
         cargo_test(environment, quick, filter)?
     };
     if !quick && filter.is_empty() {
@@ -74,7 +77,7 @@ fn cargo_test(environment: &[(&str, String)], quick: bool, filter: &[String]) ->
     if filter.is_empty() {
         command.arg("--workspace");
     }
-    command.args(if quick { &["--lib", "--bins"][..] } else { &["--lib", "--bins", "--tests"] });
+    command.args(if quick { &["--lib", "--bins"][..] } else { &["--tests"] });
     command.args(filter).args(["--", "--show-output"]);
     command.envs(environment.iter().map(|(name, value)| (name, value)));
     let mut child = command.stdout(Stdio::piped()).spawn().context("cannot start cargo test")?;
