@@ -96,6 +96,53 @@ checks:
 }
 
 #[test]
+fn an_expression_that_cannot_be_right_is_seen_before_it_runs() {
+    assert_shown!(
+        "version: 1
+fail_if: output.error ==== true
+checks:
+  a:
+    type: noop
+    if: env.CI === 'true
+  b:
+    type: noop
+    if: |
+      const branches = ['main', 'next'];
+      branches.includes(branch)
+    fail_if: log(output); return output.failed
+  c: { type: noop, if: 10n > 1 }
+"
+    );
+}
+
+#[test]
+fn keys_of_another_type_are_pointed_at() {
+    let text = "version: 1
+checks:
+  a: { type: noop, exec: make }
+  b: { type: command, exec: make, message: hello }
+  c: { type: log, message: hello, level: warn }
+";
+    assert_eq!(
+        found(text).to_string(),
+        "visor.yaml:3:20: warning: `exec` means nothing to a check of type `noop` \
+         [visor::config::unknown_key]\n\
+         visor.yaml:4:35: warning: `message` means nothing to a check of type `command` \
+         [visor::config::unknown_key]"
+    );
+}
+
+#[test]
+fn what_other_files_would_add_is_not_guessed_at() {
+    for text in [
+        "version: 1\nextends: ./base.yaml",
+        "version: 1\ninclude: [a.yaml]\nchecks: { a: { type: noop, depends_on: [elsewhere] } }",
+    ] {
+        assert_eq!(codes(text), ["unsupported_key"]);
+    }
+}
+
+#[test]
 fn one_renamed_check_is_one_mistake() {
     let mut text = String::from("version: 1\nchecks:\n  set-up: { type: noop }\n");
     for n in 0..40 {

@@ -65,7 +65,7 @@ pub(super) fn read(
     fields.kind(&mut check)?;
     fields.common(&mut check);
     if let Does::Work(_) = check.does {
-        fields.remarks();
+        fields.remarks(&check.kind);
         fields.work(&mut check);
     }
     Some(check)
@@ -202,10 +202,25 @@ impl<'a> Fields<'_, 'a> {
     }
 
     /// Keys that are unknown, or known and not supported.
-    fn remarks(&mut self) {
+    fn remarks(&mut self, kind: &str) {
         for (key, node) in self.fields.values() {
-            if !is_off(node) {
-                keys::remark(self.reader, CHECK, key, "a check");
+            if is_off(node) {
+                continue;
+            }
+            keys::remark(self.reader, CHECK, key, "a check");
+            let belongs_to = match key.name {
+                "exec" | "command" => "command",
+                "message" | "level" => "log",
+                _ => continue,
+            };
+            if kind != belongs_to {
+                self.reader.push(
+                    Diagnostic::warning(
+                        "visor::config::unknown_key",
+                        format!("`{}` means nothing to a check of type `{kind}`", key.name),
+                    )
+                    .label(key.span.clone(), format!("only `{belongs_to}` has this")),
+                );
             }
         }
     }
@@ -329,7 +344,9 @@ impl<'a> Fields<'_, 'a> {
 
 /// An expression: text, or a plain `true` or `false`.
 pub(super) fn expression(reader: &mut Reader<'_>, key: &Key<'_>, node: &Node) -> Option<Arc<str>> {
-    reader.some_text(key, node).map(Arc::from)
+    let source: Arc<str> = reader.some_text(key, node)?.into();
+    reader.note_expression(key, node, &source);
+    Some(source)
 }
 
 /// `depends_on`: names, each possibly a group `a|b` of which one is enough.

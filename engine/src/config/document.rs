@@ -46,12 +46,18 @@ pub(super) fn read(source: &Arc<Source>, tree: &Node, found: &mut Diagnostics) -
         }
     }
     let config = Document { reader: &mut reader, entries: &entries }.read(source);
-    let wrong_names = graph::check(&config, &mut reader);
-    // Cycles among dependencies that do not exist would be guesses.
-    if !wrong_names {
+    reader.check_expressions();
+    // What an unread file would add is not known, and cycles among dependencies that do not exist
+    // would be guesses.
+    if !has_other_files(&entries) && !graph::check(&config, &mut reader) {
         graph::cycles(&config, &mut reader);
     }
     Some(config)
+}
+
+/// The checks of the file are not all that there are.
+fn has_other_files(entries: &BTreeMap<&str, (Key<'_>, &Node)>) -> bool {
+    ["extends", "include"].iter().any(|key| entries.get(key).is_some_and(|(_, node)| !is_off(node)))
 }
 
 /// The value switches its key off, so nobody misses the key.
@@ -173,6 +179,7 @@ impl<'d> Document<'d, '_> {
                 steps
             }
             (Some(found), None) | (None, Some(found)) => found,
+            (None, None) if has_other_files(self.entries) => return IndexMap::new(),
             (None, None) => {
                 let near = self.reader.near("checks", self.entries.keys().copied());
                 let diagnostic = Diagnostic::error(

@@ -1,6 +1,6 @@
 //! The `.visor.yaml` language: from text to a checked [`Config`], or to every mistake in the text.
 //!
-//! - [`model`]: the checked configuration that everything else uses
+//! - `model`: the checked configuration that everything else uses
 //! - `node`: the text as written, a tree with places
 //! - `reader`: reading values out of the tree while gathering mistakes
 //! - `keys`: every key of the language, and what this build does with it

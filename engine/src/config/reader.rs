@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::node::{Node, Value};
 use crate::diagnostic::{Diagnostic, Diagnostics};
@@ -13,6 +14,17 @@ pub(super) struct Reader<'a> {
     text: &'a str,
     found: &'a mut Diagnostics,
     suggestions_left: u32,
+    expressions: Vec<Expression>,
+}
+
+/// An expression of the file, to be looked at together with the others.
+struct Expression {
+    source: Arc<str>,
+    /// The key in words.
+    says: String,
+    /// What becomes of its check when it cannot be evaluated.
+    consequence: &'static str,
+    span: Range<usize>,
 }
 
 /// A file that needs more suggestions than this is no file of ours, and comparing costs time.
@@ -49,7 +61,41 @@ impl Key<'_> {
 
 impl<'a> Reader<'a> {
     pub(super) fn new(text: &'a str, found: &'a mut Diagnostics) -> Self {
-        Self { text, found, suggestions_left: SUGGESTIONS }
+        Self { text, found, suggestions_left: SUGGESTIONS, expressions: Vec::new() }
+    }
+
+    /// Remembers an expression for [`Reader::check_expressions`].
+    pub(super) fn note_expression(&mut self, key: &Key<'_>, node: &Node, source: &Arc<str>) {
+        self.expressions.push(Expression {
+            source: Arc::clone(source),
+            says: key.says(),
+            consequence: match key.name {
+                "if" => "the check would always be skipped",
+                _ => "it would never be met",
+            },
+            span: key.place_of(node),
+        });
+    }
+
+    /// Reports expressions that cannot be right whatever they see.
+    pub(super) fn check_expressions(&mut self) {
+        if self.expressions.is_empty() {
+            return;
+        }
+        let expressions = std::mem::take(&mut self.expressions);
+        let sources = expressions.iter().map(|expression| &*expression.source);
+        for (expression, wrong) in expressions.iter().zip(crate::expression::check_syntax(sources))
+        {
+            let Some(why) = wrong else { continue };
+            let Expression { says, consequence, span, .. } = expression;
+            self.push(
+                Diagnostic::warning(
+                    "visor::config::expression_syntax",
+                    format!("{says} is no valid expression, so {consequence}: {}", clip(&why)),
+                )
+                .label(span.clone(), "this expression"),
+            );
+        }
     }
 
     /// What was probably meant.

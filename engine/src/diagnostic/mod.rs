@@ -2,7 +2,7 @@
 //! one go.
 //!
 //! - this file: [`Diagnostic`] and [`Diagnostics`]
-//! - [`render`]: how they are shown
+//! - `render`: how they are shown
 
 mod render;
 

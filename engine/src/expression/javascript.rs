@@ -31,12 +31,35 @@ type Intrinsics = (
 
 /// Evaluates a text to its truth.
 pub(super) fn evaluate(source: &str, scope: &Scope) -> Result<bool, String> {
+    acceptable(source)?;
+    limited(|ctx| run(ctx, source, scope))?
+}
+
+/// What is wrong with the form of each text, where something is. Nothing of it is run.
+pub(super) fn check<'s>(sources: impl Iterator<Item = &'s str>) -> Vec<Option<String>> {
+    let mut found = Vec::new();
+    // A file whose expressions take longer than that to read is checked as far as that goes.
+    let _ = limited(|ctx| {
+        found.extend(sources.map(|source| match acceptable(source) {
+            Ok(()) => malformed(ctx, source),
+            Err(why) => Some(why),
+        }));
+    });
+    found
+}
+
+fn acceptable(source: &str) -> Result<(), String> {
     if source.len() > MAX_SOURCE_BYTES {
         return Err(format!("the expression is longer than {MAX_SOURCE_BYTES} bytes"));
     }
     if prelude::has_big_number(source) {
         return Err("numbers that end in `n` are not supported".into());
     }
+    Ok(())
+}
+
+/// Does something in a world of its own and within the limits.
+fn limited<T>(work: impl FnOnce(&Ctx<'_>) -> T) -> Result<T, String> {
     let runtime = Runtime::new().map_err(|error| error.to_string())?;
     runtime.set_memory_limit(MEMORY_BYTES);
     runtime.set_max_stack_size(STACK_BYTES);
@@ -47,11 +70,32 @@ pub(super) fn evaluate(source: &str, scope: &Scope) -> Result<bool, String> {
         seen.get()
     })));
     let context = Context::custom::<Intrinsics>(&runtime).map_err(|error| error.to_string())?;
-    let result = context.with(|ctx| run(&ctx, source, scope));
+    let result = context.with(|ctx| work(&ctx));
     if stopped.get() {
         return Err(format!("it took longer than {} ms and was stopped", TIME.as_millis()));
     }
-    result
+    Ok(result)
+}
+
+/// The text as one expression, and as the body of a function. Evaluating these makes a function and
+/// does not call it, so whatever is thrown is about the form of the text.
+fn forms(source: &str) -> [String; 2] {
+    [
+        format!("(function () {{ return (\n{source}\n); }})"),
+        format!("(function () {{\n{source}\n}})"),
+    ]
+}
+
+fn malformed(ctx: &Ctx<'_>, source: &str) -> Option<String> {
+    let mut why = None;
+    for form in forms(source) {
+        match ctx.eval::<Function<'_>, _>(form).catch(ctx) {
+            Ok(_) => return None,
+            // As statements more is allowed, so that message is nearer to what is wrong.
+            Err(caught) => why = Some(describe(&caught)),
+        }
+    }
+    why
 }
 
 /// Processor time of this thread. Time of day would blame an expression for a busy machine.
@@ -82,13 +126,9 @@ fn run(ctx: &Ctx<'_>, source: &str, scope: &Scope) -> Result<bool, String> {
 /// Runs the text: as one expression, as the body of a function, or as statements of which the last
 /// one counts. What cannot be parsed in one form is tried in the next.
 fn value_of<'js>(ctx: &Ctx<'js>, source: &str) -> Result<Value<'js>, String> {
-    let forms = [
-        format!("(function () {{ return (\n{source}\n); }})"),
-        format!("(function () {{\n{source}\n}})"),
-    ];
+    let forms = forms(source);
     let forms = if source.contains("return") { &forms[..] } else { &forms[..1] };
     for form in forms {
-        // This makes the function and does not call it: whatever is thrown is about the syntax.
         if let Ok(function) = ctx.eval::<Function<'_>, _>(form.as_str()).catch(ctx) {
             return function.call(()).catch(ctx).map_err(|caught| describe(&caught));
         }

@@ -1,6 +1,6 @@
 //! `if` and `fail_if`: JavaScript that sees a check's surroundings and nothing else.
 //!
-//! - [`scope`]: what an expression sees
+//! - `scope`: what an expression sees
 //! - `prelude`: the helper functions of the language
 //! - `javascript`: QuickJS with limits on memory, time and stack
 
@@ -42,4 +42,10 @@ pub struct Evaluation {
 /// limits. The message is one for people.
 pub fn evaluate(evaluation: &Evaluation) -> Result<Value, String> {
     javascript::evaluate(&evaluation.source, &evaluation.scope).map(Value::Bool)
+}
+
+/// What is wrong with the form of each text, where something is; the answers end early when there
+/// are more texts than can be looked at in a moment.
+pub(crate) fn check_syntax<'s>(sources: impl Iterator<Item = &'s str>) -> Vec<Option<String>> {
+    javascript::check(sources)
 }

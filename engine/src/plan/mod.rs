@@ -1,6 +1,6 @@
 //! Which checks of a configuration run, and all that is known about them beforehand.
 //!
-//! - [`selection`]: names, events and tags
+//! - `selection`: names, events and tags
 //! - this file: the selected checks with their dependencies, environment and place resolved
 
 mod selection;

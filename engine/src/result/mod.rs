@@ -1,7 +1,7 @@
 //! What a process wrote becomes issues, output and content.
 //!
-//! - [`json`]: finding JSON in a text
-//! - [`issues`]: finding issues in JSON
+//! - `json`: finding JSON in a text
+//! - `issues`: finding issues in JSON
 //! - this file: how both come together with the way the process ended
 
 mod issues;

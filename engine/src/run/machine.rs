@@ -12,6 +12,7 @@ use visor_protocol::issue::{Issue, Severity};
 use visor_protocol::outcome::{End, Fault};
 use visor_protocol::result::{CheckResult, CheckState, Counts, RunState, SkipReason};
 
+use super::cell::{Cell, Phase, Verdict};
 use super::failure::{GLOBAL_FAIL_IF, is_critical, is_fatal};
 use super::{Effect, Event};
 use crate::expression::{Evaluation, Scope};
@@ -38,44 +39,6 @@ pub struct RunMachine {
     state: RunState,
 }
 
-/// One check.
-#[derive(Debug, Clone)]
-pub(super) struct Cell {
-    pub(super) phase: Phase,
-    /// Dependencies that are not settled.
-    unsettled: u32,
-    pub(super) result: Arc<CheckResult>,
-    pub(super) skipped: Option<SkipReason>,
-    pub(super) fault: Option<Fault>,
-}
-
-/// How a check stands.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Phase {
-    /// Its dependencies are not settled, or there is no place for it.
-    Waiting,
-    /// Its `if` is being evaluated.
-    Condition,
-    /// Its `if` was true, and there is no place for it yet.
-    Accepted,
-    /// It was asked for.
-    Queued { seq: u32 },
-    /// A worker has it.
-    Running { seq: u32 },
-    /// It is over, and its `fail_if`s are being evaluated.
-    Judged { end: End, own: Verdict, global: Verdict },
-    /// Nothing more will happen to it.
-    Settled(CheckState),
-}
-
-/// What became of a `fail_if`.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Verdict {
-    Absent,
-    Pending,
-    Known(Result<bool, String>),
-}
-
 /// Why nothing new is started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stop {
@@ -90,17 +53,6 @@ impl Stop {
             Self::FailFast => SkipReason::FailFast,
             Self::TimedOut => SkipReason::RunTimeout,
             Self::Cancelled => SkipReason::Cancelled,
-        }
-    }
-}
-
-impl Phase {
-    fn state(&self) -> CheckState {
-        match self {
-            Self::Waiting | Self::Condition | Self::Accepted => CheckState::Waiting,
-            Self::Queued { .. } => CheckState::Queued,
-            Self::Running { .. } | Self::Judged { .. } => CheckState::Running,
-            Self::Settled(state) => *state,
         }
     }
 }

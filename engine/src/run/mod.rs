@@ -1,9 +1,11 @@
 //! One run: events in, effects out.
 //!
-//! - [`machine`]: the state machine
-//! - [`failure`]: which results are failures
-//! - [`report`]: a run as it is shown
+//! - `machine`: the state machine
+//! - `cell`: how one check of it stands
+//! - `failure`: which results are failures
+//! - `report`: a run as it is shown
 
+mod cell;
 mod failure;
 mod machine;
 #[cfg(test)]

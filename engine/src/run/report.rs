@@ -4,7 +4,8 @@
 use visor_protocol::outcome::Usage;
 use visor_protocol::result::CheckReport;
 
-use super::machine::{Phase, RunMachine};
+use super::cell::Phase;
+use super::machine::RunMachine;
 use crate::plan::CheckIndex;
 
 impl RunMachine {
