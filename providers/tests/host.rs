@@ -1,5 +1,4 @@
 //! Commands as real processes of this machine, behaving as badly as they can.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics, in its helpers too")]
 
 use std::collections::BTreeMap;
 use std::fs;

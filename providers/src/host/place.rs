@@ -11,7 +11,7 @@ use visor_protocol::outcome::{End, Usage};
 
 use super::marker;
 use super::orphans::{self, Family};
-use super::process::{Process, READ_BYTES, at};
+use super::process::{self, Process, at};
 use super::sys::Status;
 use crate::place::{Place, Ran, ShellCommand, Stop};
 use crate::recorder::{Recorder, Stream};
@@ -122,7 +122,7 @@ impl Attendance {
     }
 
     async fn attend(&mut self, recorder: &mut Recorder, stop: &Stop) -> (End, Usage) {
-        let mut buffer = vec![0; READ_BYTES];
+        let mut buffer = process::buffer();
         let mut stopped = Box::pin(stop.stopped());
         loop {
             let piped = self.process.stdout.is_open() || self.process.stderr.is_open();

@@ -18,8 +18,8 @@ use super::marker;
 use super::sys::{self, Status};
 use crate::recorder::{Recorder, Stream};
 
-/// Bytes taken from a pipe at once: as many as it holds.
-pub(super) const READ_BYTES: usize = 64 * 1024;
+/// Bytes taken from a pipe at once: a few at first, as many as it holds once it is full.
+const READ_BYTES: (usize, usize) = (4 * 1024, 64 * 1024);
 
 /// How often a process is looked at on kernels that cannot wake us.
 const POLL: Duration = Duration::from_millis(5);
@@ -161,18 +161,28 @@ impl Pipe {
     }
 
     /// Takes what there is, a few pipefuls at most so that deadlines are seen in between.
-    pub(super) fn drain(&mut self, stream: Stream, buffer: &mut [u8], recorder: &mut Recorder) {
+    pub(super) fn drain(&mut self, stream: Stream, buffer: &mut Vec<u8>, recorder: &mut Recorder) {
         for _ in 0..4 {
             let Some(pipe) = &self.0 else { return };
             match pipe.try_read(buffer) {
                 Ok(0) => self.0 = None,
-                Ok(length) => recorder.push(stream, &buffer[..length]),
+                Ok(length) => {
+                    recorder.push(stream, &buffer[..length]);
+                    if length == buffer.len() {
+                        buffer.resize(READ_BYTES.1, 0);
+                    }
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => self.0 = None,
             }
         }
     }
+}
+
+/// Room for what is read from pipes.
+pub(super) fn buffer() -> Vec<u8> {
+    vec![0; READ_BYTES.0]
 }
 
 /// Sleeps until the instant; for ever when there is none.
