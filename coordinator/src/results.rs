@@ -163,11 +163,11 @@ fn take(services: &Arc<Services>, delivery: Box<dyn Delivery>, late: &mpsc::Send
         }
         return;
     }
-    let tickets = outcomes.iter().map(ticket_of).collect();
-    let released =
-        outcomes.iter().map(|o| (ticket_of(o), Some(o.finished_at.since(o.started_at)))).collect();
-    services.fleet.finished(tickets);
-    services.dispatcher.released(released);
+    let over = outcomes
+        .iter()
+        .map(|o| (ticket_of(o), o.worker.clone(), o.finished_at.since(o.started_at)))
+        .collect();
+    services.fleet.finished(over);
     let acks = Ack::shares(delivery, outcomes.len(), &services.tasks);
     for (outcome, ack) in outcomes.into_iter().zip(acks) {
         route(services, Box::new(outcome), ack, late);

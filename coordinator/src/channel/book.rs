@@ -4,6 +4,7 @@
 //! and comes to the same state. Reports of finished runs are made the same way.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use visor_engine::{CheckIndex, Effect, Evaluation, Event, Plan, RunMachine};
 use visor_protocol::api::Submission;
@@ -222,6 +223,12 @@ impl RunBook {
         self.jobs.get(seq as usize)
     }
 
+    /// The job of a check, once it has one.
+    pub(crate) fn job_of(&self, check: CheckIndex) -> Option<(JobId, &JobEntry)> {
+        let seq = (*self.job_of.get(check.0 as usize)?)?;
+        Some((JobId { run: self.run(), seq }, self.jobs.get(seq as usize)?))
+    }
+
     pub(crate) fn ticket(&self, seq: u32) -> Option<Ticket> {
         let attempt = self.jobs.get(seq as usize)?.attempt;
         Some(Ticket { job: JobId { run: self.run(), seq }, attempt })
@@ -295,6 +302,11 @@ impl JobEntry {
             self.fault = Some(fault.clone());
         }
         self.tail = tail(&outcome.stdout, &outcome.stderr);
+    }
+
+    /// How long the last attempt ran.
+    pub(crate) fn ran(&self) -> Option<Duration> {
+        Some(self.finished_at?.since(self.started_at?))
     }
 
     fn fill(&self, job: JobId, report: &mut CheckReport) {

@@ -1,6 +1,7 @@
 //! The fleet's shell: receives reports, asks the core, tells checks, the dispatcher and workers.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ractor::{Actor, ActorCell, ActorProcessingErr, ActorRef, RpcReplyPort, SpawnErr};
 use tokio::sync::mpsc;
@@ -27,7 +28,7 @@ const ORDERS: usize = 4_096;
 
 pub(super) enum Msg {
     Report(Report),
-    Finished(Vec<Ticket>),
+    Finished(Vec<(Ticket, WorkerId, Duration)>),
     Restore { worker: WorkerId, ticket: Ticket },
     Forget(Ticket),
     Order { worker: WorkerId, control: Control },
@@ -46,7 +47,7 @@ pub(super) struct State {
     dispatcher: Dispatcher,
     directory: Directory,
     orders: mpsc::Sender<(WorkerId, Control)>,
-    sweep: std::time::Duration,
+    sweep: Duration,
 }
 
 /// Starts the fleet under its supervisor.
@@ -178,6 +179,9 @@ impl State {
                 Effect::Cancel { worker, tickets, why } => {
                     self.order(worker, Control::Cancel { tickets, reason: why.to_owned() });
                 }
+                Effect::Released(tickets) => self.dispatcher.released(
+                    tickets.into_iter().map(|(ticket, ran)| (ticket, Some(ran))).collect(),
+                ),
                 Effect::Capacity(pools) => self.dispatcher.capacity(pools),
                 Effect::Joined(worker) => tracing::info!(%worker, "worker joined"),
                 Effect::Gone { worker, why } => tracing::warn!(%worker, why, "worker gone"),

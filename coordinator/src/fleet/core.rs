@@ -34,8 +34,8 @@ pub enum Event {
         /// In which life.
         boot: u64,
     },
-    /// The outcomes of these have arrived.
-    Finished(Vec<Ticket>),
+    /// The outcomes of these have arrived: from whom, and how long the work ran.
+    Finished(Vec<(Ticket, WorkerId, Duration)>),
     /// The journal says that this worker held the attempt before the coordinator started.
     Restore {
         /// Who.
@@ -90,6 +90,8 @@ pub enum Effect {
         /// Why.
         why: &'static str,
     },
+    /// These no longer take a slot.
+    Released(Vec<(Ticket, Duration)>),
     /// The slots of the pools have changed.
     Capacity(Vec<PoolCapacity>),
     /// A worker joined.
@@ -166,8 +168,15 @@ impl Core {
                     self.remove(&worker, "it said goodbye", &mut effects);
                 }
             }
-            Event::Finished(tickets) => {
-                for ticket in tickets {
+            Event::Finished(outcomes) => {
+                let mut released = Vec::with_capacity(outcomes.len());
+                for (ticket, by, ran) in outcomes {
+                    // A second worker with the same attempt was told to stop, and says that it
+                    // did: the first goes on.
+                    if self.leases.get(&ticket).is_some_and(|lease| lease.worker != by) {
+                        continue;
+                    }
+                    released.push((ticket, ran));
                     if self.finished.insert(ticket) {
                         self.finished_order.push_back((now, ticket));
                     }
@@ -177,6 +186,9 @@ impl Core {
                         worker.ended.push_back(now);
                         worker.forget_old(now);
                     }
+                }
+                if !released.is_empty() {
+                    effects.push(Effect::Released(released));
                 }
             }
             Event::Restore { worker, ticket } => {

@@ -126,10 +126,22 @@ fn a_claim_that_comes_after_the_outcome_grants_nothing() {
     let mut core = Core::new(TTL);
     core.apply(START, beat("one", 1, &[]));
     core.apply(START, claim("one", 0));
-    core.apply(START, Event::Finished(vec![ticket(0)]));
+    core.apply(START, Event::Finished(vec![(ticket(0), id("one"), Duration::ZERO)]));
     assert_eq!(core.apply(START, claim("one", 0)), []);
     assert_eq!(core.apply(START, beat("one", 1, &[0])), []);
     assert_eq!(core.workers(START)[0].jobs_last_minute, 1);
+}
+
+#[test]
+fn a_second_worker_that_stopped_takes_nothing_from_the_first() {
+    let mut core = Core::new(TTL);
+    core.apply(START, beat("one", 1, &[]));
+    core.apply(START, beat("two", 1, &[]));
+    core.apply(START, claim("one", 0));
+    core.apply(START, claim("two", 0));
+    let stopped = Event::Finished(vec![(ticket(0), id("two"), Duration::ZERO)]);
+    assert_eq!(core.apply(START, stopped), []);
+    assert_eq!(core.holder(ticket(0)).unwrap().0, id("one"));
 }
 
 #[test]

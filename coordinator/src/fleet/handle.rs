@@ -28,9 +28,9 @@ impl Fleet {
         let _ = self.actor.cast(Msg::Report(report));
     }
 
-    /// The outcomes of these have arrived.
-    pub(crate) fn finished(&self, tickets: Vec<Ticket>) {
-        let _ = self.actor.cast(Msg::Finished(tickets));
+    /// The outcomes of these have arrived: from whom, and how long the work ran.
+    pub(crate) fn finished(&self, outcomes: Vec<(Ticket, WorkerId, Duration)>) {
+        let _ = self.actor.cast(Msg::Finished(outcomes));
     }
 
     /// The journal says that this worker held the attempt before the coordinator started.

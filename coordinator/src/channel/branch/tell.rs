@@ -1,7 +1,7 @@
 //! From journal events to what the world is told.
 
 use visor_engine::{CheckIndex, Effect};
-use visor_protocol::event::{News, Notice, Recorded, RunEvent};
+use visor_protocol::event::{Expression, News, Notice, Recorded, RunEvent};
 use visor_protocol::ids::JobId;
 use visor_protocol::outcome::Fault;
 use visor_protocol::result::{CheckState, SkipReason};
@@ -55,6 +55,9 @@ pub(super) fn of_event(book: &RunBook, recorded: &Recorded) -> Option<Notice> {
         RunEvent::Settled { outcome, .. } => {
             let check = book.job(outcome.job.seq)?.check;
             let state = book.check_state(check);
+            if !state.is_settled() {
+                return None; // its `fail_if` is being evaluated
+            }
             let count = book.issue_count(check);
             of_job(book, at, outcome.job, state, |news| {
                 if let News::Check { attempt, worker, ran_ms, issues, why, .. } = news {
@@ -68,7 +71,27 @@ pub(super) fn of_event(book: &RunBook, recorded: &Recorded) -> Option<Notice> {
             })
         }
         RunEvent::Finished { state } => Some(notice(book, at, News::RunFinished { state: *state })),
-        RunEvent::Evaluated { .. }
+        RunEvent::Evaluated {
+            check, which: Expression::FailIf | Expression::GlobalFailIf, ..
+        } => {
+            let check = book.index_of(check)?;
+            let (job, entry) = book.job_of(check)?;
+            let state = book.check_state(check);
+            if !state.is_settled() {
+                return None; // one of two expressions
+            }
+            let ran = entry.ran();
+            let count = book.issue_count(check);
+            of_job(book, at, job, state, |news| {
+                if let News::Check { attempt, worker, ran_ms, issues, .. } = news {
+                    *attempt = Some(entry.attempt);
+                    worker.clone_from(&entry.worker);
+                    *ran_ms = ran.map(|ran| ran.as_secs_f64() * 1e3);
+                    *issues = count;
+                }
+            })
+        }
+        RunEvent::Evaluated { which: Expression::If, .. }
         | RunEvent::Stale { .. }
         | RunEvent::CancelRequested { .. }
         | RunEvent::TimedOut => None,

@@ -224,10 +224,18 @@ impl State {
     }
 
     fn outcome(&mut self, me: &ActorRef<Msg>, outcome: Box<Outcome>, ack: Ack) {
-        let (attempt, end) = (outcome.attempt, &outcome.end);
-        match self.core.apply(Event::Outcome { attempt, end }) {
+        let (attempt, end, worker) = (outcome.attempt, &outcome.end, &outcome.worker);
+        let holder = self.core.holder().filter(|holder| *holder != worker).cloned();
+        match self.core.apply(Event::Outcome { attempt, worker, end }) {
             Decision::Settle { dead_letter } => {
                 self.leave();
+                if let Some(holder) = holder {
+                    // Two workers had the attempt, and the second was the first to end.
+                    let ticket = self.ticket();
+                    self.services.dispatcher.withdraw(ticket);
+                    self.services.fleet.forget(ticket);
+                    self.services.fleet.cancel(holder, vec![ticket], "another worker was first");
+                }
                 self.interpret(me, outcome, dead_letter, ack);
             }
             Decision::Stale => self.tell(branch::Msg::Stale {

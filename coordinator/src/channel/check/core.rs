@@ -14,7 +14,7 @@ pub(super) enum Event<'a> {
     /// The worker that had the attempt is gone.
     Lost { attempt: Attempt, why: &'a str },
     /// An outcome has come.
-    Outcome { attempt: Attempt, end: &'a End },
+    Outcome { attempt: Attempt, worker: &'a WorkerId, end: &'a End },
     /// The journal has the new attempt.
     Requeued { attempt: Attempt },
     /// The run does not want the job any more.
@@ -92,6 +92,14 @@ impl Core {
         &self.history
     }
 
+    /// Who runs the current attempt.
+    pub(super) fn holder(&self) -> Option<&WorkerId> {
+        match &self.phase {
+            Phase::Running(worker) => Some(worker),
+            Phase::Queued | Phase::Requeueing | Phase::Over => None,
+        }
+    }
+
     pub(super) fn is_queued(&self) -> bool {
         self.phase == Phase::Queued
     }
@@ -100,7 +108,7 @@ impl Core {
         match event {
             Event::Started { attempt, worker } => self.started(attempt, worker),
             Event::Lost { attempt, why } => self.lost(attempt, why),
-            Event::Outcome { attempt, end } => self.outcome(attempt, end),
+            Event::Outcome { attempt, worker, end } => self.outcome(attempt, worker, end),
             Event::Requeued { attempt } => {
                 if self.phase == Phase::Requeueing && attempt == self.attempt {
                     self.phase = Phase::Queued;
@@ -175,9 +183,19 @@ impl Core {
         self.again(why, Duration::ZERO)
     }
 
-    fn outcome(&mut self, attempt: Attempt, end: &End) -> Decision {
+    fn outcome(&mut self, attempt: Attempt, worker: &WorkerId, end: &End) -> Decision {
         if attempt != self.attempt || matches!(self.phase, Phase::Over | Phase::Requeueing) {
             return Decision::Stale;
+        }
+        if *end == End::Cancelled && !self.cancelled {
+            // Nobody cancelled the job: a worker was told that the attempt is another's. If it is
+            // not the holder, the holder goes on; if it is, nobody has the attempt any more.
+            return match &self.phase {
+                Phase::Running(holder) if holder != worker => Decision::Stale,
+                Phase::Running(_) | Phase::Queued | Phase::Requeueing | Phase::Over => {
+                    self.again(&format!("{worker} stopped it"), Duration::ZERO)
+                }
+            };
         }
         match end {
             End::Infrastructure(fault) if fault.retry && !self.cancelled => {
@@ -247,7 +265,7 @@ mod tests {
         let mut job = core();
         let one = worker("one");
         assert_eq!(job.apply(Event::Started { attempt: Attempt(1), worker: &one }), Decision::Run);
-        let outcome = Event::Outcome { attempt: Attempt(1), end: &PASSED };
+        let outcome = Event::Outcome { attempt: Attempt(1), worker: &one, end: &PASSED };
         assert_eq!(job.apply(outcome.clone()), Decision::Settle { dead_letter: false });
         assert_eq!(job.apply(outcome), Decision::Stale);
     }
@@ -260,15 +278,15 @@ mod tests {
         let lost = job.apply(Event::Lost { attempt: Attempt(1), why: "one was lost" });
         assert!(matches!(lost, Decision::Requeue { attempt: Attempt(2), .. }), "{lost:?}");
         assert_eq!(
-            job.apply(Event::Outcome { attempt: Attempt(1), end: &PASSED }),
+            job.apply(Event::Outcome { attempt: Attempt(1), worker: &one, end: &PASSED }),
             Decision::Stale
         );
         job.apply(Event::Requeued { attempt: Attempt(2) });
         assert_eq!(
-            job.apply(Event::Outcome { attempt: Attempt(1), end: &PASSED }),
+            job.apply(Event::Outcome { attempt: Attempt(1), worker: &one, end: &PASSED }),
             Decision::Stale
         );
-        let settled = job.apply(Event::Outcome { attempt: Attempt(2), end: &PASSED });
+        let settled = job.apply(Event::Outcome { attempt: Attempt(2), worker: &one, end: &PASSED });
         assert_eq!(settled, Decision::Settle { dead_letter: false });
     }
 
@@ -328,7 +346,7 @@ mod tests {
         loop {
             let attempt = job.attempt();
             job.apply(Event::Started { attempt, worker: &worker("w") });
-            match job.apply(Event::Outcome { attempt, end: &end }) {
+            match job.apply(Event::Outcome { attempt, worker: &worker("w"), end: &end }) {
                 Decision::Requeue { attempt, after, .. } => {
                     pauses.push(after);
                     job.apply(Event::Requeued { attempt });
@@ -351,6 +369,17 @@ mod tests {
         let overdue = job.apply(Event::CancelOverdue);
         assert_eq!(overdue, Decision::End { end: End::Cancelled, dead_letter: false });
         assert_eq!(job.apply(Event::CancelOverdue), Decision::Nothing);
+    }
+
+    #[test]
+    fn a_worker_that_was_told_to_stop_cancels_nothing() {
+        let mut job = core();
+        let (one, two) = (worker("one"), worker("two"));
+        job.apply(Event::Started { attempt: Attempt(1), worker: &one });
+        let stopped = |worker| Event::Outcome { attempt: Attempt(1), worker, end: &End::Cancelled };
+        assert_eq!(job.apply(stopped(&two)), Decision::Stale);
+        let decision = job.apply(stopped(&one));
+        assert!(matches!(decision, Decision::Requeue { attempt: Attempt(2), .. }), "{decision:?}");
     }
 
     #[test]
