@@ -246,7 +246,7 @@ impl Core {
             blocked: blocked.map(|blocked| (blocked.limit, blocked.until)),
             share: (
                 pool.line.under_way(&waiting.key.channel),
-                (pool.slots * waiting.weight).div_ceil(total),
+                pool.slots.saturating_mul(waiting.weight).div_ceil(total),
             ),
             since: waiting.since,
         })
@@ -361,7 +361,7 @@ impl Core {
 
     fn fill(&mut self, name: &PoolName, now: Timestamp, effects: &mut Vec<Effect>) {
         let Some(pool) = self.pools.get_mut(name) else { return };
-        let limit = pool.slots + pool.ahead();
+        let limit = pool.slots.saturating_add(pool.ahead());
         while count(pool.in_flight.len()) < limit && pool.waiting > 0 {
             let waiting = &self.waiting;
             let Some(next) = pool.line.pop(&self.buckets, now, &|ticket| waits(waiting, ticket))

@@ -443,7 +443,7 @@ impl Core {
             match worker.takes() {
                 0 => capacity.not_ready += 1,
                 slots => {
-                    capacity.slots += slots;
+                    capacity.slots = capacity.slots.saturating_add(slots);
                     capacity.ready += 1;
                 }
             }
@@ -451,6 +451,10 @@ impl Core {
         pools.into_values().collect()
     }
 }
+
+/// Slots of one worker that count: as many as `visor worker` can be given. A report that claims more
+/// is none to fill a queue for.
+const MAX_SLOTS: u32 = 10_000;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -461,7 +465,7 @@ impl Worker {
     /// Slots that may be filled.
     fn takes(&self) -> u32 {
         match self.last.state {
-            WorkerState::Ready => self.last.slots,
+            WorkerState::Ready => self.last.slots.min(MAX_SLOTS),
             WorkerState::Draining | WorkerState::NotReady { .. } => 0,
         }
     }

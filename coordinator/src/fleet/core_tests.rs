@@ -209,3 +209,19 @@ fn a_goodbye_gives_up_what_was_held() {
     assert_eq!(lost(&effects), [0]);
     assert!(core.workers(START).is_empty());
 }
+
+#[test]
+fn slots_that_no_machine_has_break_nothing() {
+    let mut core = Core::new(TTL);
+    let mut slots = 0;
+    for name in ["one", "two", "three"] {
+        let Event::Heartbeat(mut report) = beat(name, 1, &[]) else { unreachable!() };
+        report.slots = u32::MAX;
+        for effect in core.apply(START, Event::Heartbeat(report)) {
+            if let Effect::Capacity(pools) = effect {
+                slots = pools[0].slots;
+            }
+        }
+    }
+    assert_eq!(slots, 30_000);
+}
