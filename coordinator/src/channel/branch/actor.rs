@@ -93,6 +93,8 @@ pub(crate) struct BranchActor;
 
 pub(crate) struct State {
     arguments: Arguments,
+    /// From now until the run is over; the checks' spans are its children.
+    span: tracing::Span,
     book: Option<RunBook>,
     /// Events in the book that the journal has not been given.
     pending: Pending,
@@ -138,8 +140,13 @@ impl Actor for BranchActor {
         _: ActorRef<Msg>,
         arguments: Arguments,
     ) -> Result<State, ActorProcessingErr> {
+        let submission = &arguments.submission;
+        let span = tracing::info_span!(
+            "run", run.id = %submission.run, channel.id = %submission.channel
+        );
         Ok(State {
             arguments,
+            span,
             book: None,
             pending: Pending::default(),
             committing: None,
@@ -535,6 +542,7 @@ impl State {
             attempt,
             history,
             branch: me.clone(),
+            run_span: self.span.clone(),
             services: Arc::clone(&services),
         };
         match ractor::ActorRuntime::spawn_linked_instant(None, CheckActor, arguments, me.get_cell())

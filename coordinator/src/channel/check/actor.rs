@@ -59,6 +59,8 @@ pub(crate) struct Arguments {
     pub(crate) attempt: Attempt,
     pub(crate) history: Vec<String>,
     pub(crate) branch: ActorRef<branch::Msg>,
+    /// The span of the run, of which this check's is a child.
+    pub(crate) run_span: tracing::Span,
     pub(crate) services: Arc<Services>,
 }
 
@@ -69,6 +71,8 @@ pub(crate) struct State {
     source: Source,
     core: Core,
     branch: ActorRef<branch::Msg>,
+    /// From the asking until the check is over; workers' spans are its children.
+    span: tracing::Span,
     services: Arc<Services>,
 }
 
@@ -82,14 +86,17 @@ impl Actor for CheckActor {
         _: ActorRef<Msg>,
         arguments: Arguments,
     ) -> Result<State, ActorProcessingErr> {
-        let Arguments { source, attempt, history, branch, services } = arguments;
+        let Arguments { source, attempt, history, branch, run_span, services } = arguments;
+        let span = tracing::info_span!(
+            parent: &run_span, "check", job.id = %source.job, check = source.name()
+        );
         let fleet = &services.config.fleet;
         let limits = Limits {
             lost: fleet.lost_worker_attempts,
             faults: fleet.infrastructure_attempts,
             idempotent: source.planned().idempotent,
         };
-        Ok(State { core: Core::new(attempt, limits, history), source, branch, services })
+        Ok(State { core: Core::new(attempt, limits, history), source, branch, span, services })
     }
 
     async fn handle(
@@ -191,7 +198,8 @@ impl State {
         let ticket = self.ticket();
         let job = self.source.render(ticket);
         let queue = Queue::Jobs(job.pool.clone());
-        match Envelope::new(job, self.services.clock.now()).encode() {
+        let trace = visor_telemetry::trace::of(&self.span);
+        match Envelope::new(job, self.services.clock.now()).traced(trace).encode() {
             Ok(payload) => self.services.publisher.publish(queue, ticket, publication, payload),
             Err(error) => {
                 let fault = Fault {
