@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt;
+use tokio::time::Instant;
 use visor_protocol::outcome::{Captured, End, Fault, INLINE_OUTPUT_BYTES};
 use visor_protocol::worker::Ticket;
 use visor_protocol::{Job, Outcome, Timestamp};
 use visor_providers::provider::{Finished, Provider};
 use visor_providers::{LogSink, Output, Recorder, Stop};
+use visor_transport::BusError;
 
 use crate::ledger::Reported;
 use crate::place::Ready;
@@ -20,8 +22,9 @@ use crate::shared::{Shared, Slot};
 /// Bytes of an output that stay in the outcome when the output travels as a blob.
 const INLINE_END: usize = INLINE_OUTPUT_BYTES / 4;
 
-/// Tries to store a large output before its end alone has to do.
-const BLOB_TRIES: u32 = 4;
+/// How long a large output is tried to be stored before its end alone has to do. While the bus is
+/// away the outcome could not be stored either.
+const BLOB_PATIENCE: Duration = Duration::from_secs(120);
 
 /// Bytes of a fault's message. It is written by programs and shown to people.
 const MESSAGE_BYTES: usize = 4096;
@@ -123,16 +126,24 @@ async fn captured(shared: &Shared, output: Output) -> Captured {
 }
 
 async fn put_blob(shared: &Shared, bytes: Bytes) -> Option<visor_protocol::ContentHash> {
-    let mut pause = Duration::from_millis(250);
-    for _ in 0..BLOB_TRIES {
-        match shared.bus.put_blob(bytes.clone()).await {
+    let until = Instant::now() + BLOB_PATIENCE;
+    let mut pause = Duration::from_millis(100);
+    loop {
+        let error = match shared.bus.put_blob(bytes.clone()).await {
             Ok(hash) => return Some(hash),
-            Err(error) => tracing::warn!(%error, bytes = bytes.len(), "an output was not stored"),
+            Err(error) => error,
+        };
+        let hopeless = matches!(error, BusError::Closed | BusError::TooLarge { .. });
+        tracing::warn!(%error, bytes = bytes.len(), "an output was not stored");
+        if hopeless || Instant::now() >= until {
+            return None;
         }
-        tokio::time::sleep(pause).await;
-        pause *= 2;
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = shared.stopping.cancelled() => return None,
+        }
+        pause = (pause * 2).min(Duration::from_secs(5));
     }
-    None
 }
 
 /// The end of an attempt whose code panicked.

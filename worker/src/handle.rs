@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, watch};
@@ -25,6 +26,9 @@ use crate::pull::pull_jobs;
 use crate::results::{self, send_results};
 use crate::sandbox::Sandboxes;
 use crate::shared::{Readiness, Shared};
+
+/// Between two looks at what is still to be sent when a worker ends.
+const LOOK: Duration = Duration::from_millis(1);
 
 /// A worker.
 #[derive(Debug)]
@@ -186,8 +190,9 @@ impl Tasks {
         shared.ledger.lock().stop_all();
         shared.attempts.wait().await;
         let flushed = async {
-            while !shared.ledger.lock().held().is_empty() && !self.results.is_finished() {
-                tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+            let waiting = || !shared.ledger.lock().is_idle() || !shared.logs.is_empty();
+            while waiting() && !self.results.is_finished() {
+                tokio::time::sleep(LOOK).await;
             }
         };
         if tokio::time::timeout(shared.config.timings.flush, flushed).await.is_err() {

@@ -121,6 +121,14 @@ impl Ledger {
         }
     }
 
+    /// An outcome can never be stored: its attempt is held no more.
+    pub(crate) fn abandon(&mut self, ticket: Ticket) {
+        self.held.remove(&ticket);
+        if self.newest.get(&ticket.job) == Some(&ticket.attempt) {
+            self.newest.remove(&ticket.job);
+        }
+    }
+
     /// A ticket is cancelled, whether its job is here or still on its way. True when it is here.
     pub(crate) fn cancel(&mut self, ticket: Ticket) -> bool {
         let held = self.held.get(&ticket).inspect(|stop| stop.stop()).is_some();
@@ -143,6 +151,11 @@ impl Ledger {
     /// Tells everything that runs to stop.
     pub(crate) fn stop_all(&self) {
         self.held.values().for_each(Stop::stop);
+    }
+
+    /// Every outcome is stored.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.held.is_empty()
     }
 
     /// The attempts whose outcome is not yet stored.

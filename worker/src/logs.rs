@@ -24,6 +24,11 @@ impl LogQueue {
         (Self(sender), receiver)
     }
 
+    /// Nothing waits to be published.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.capacity() == self.0.max_capacity()
+    }
+
     /// The way out for one attempt.
     pub(crate) fn sink(&self, ticket: Ticket) -> Box<dyn LogSink> {
         Box::new(TicketLog { queue: self.0.clone(), ticket })

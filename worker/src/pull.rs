@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
-use visor_protocol::Job;
+use tracing::Instrument;
 use visor_protocol::envelope::Envelope;
 use visor_protocol::outcome::End;
 use visor_protocol::worker::{Report, Ticket, WorkerState};
+use visor_protocol::{Job, TraceContext};
 use visor_providers::provider::{Finished, Provider};
 use visor_providers::{Recorder, Stop};
 use visor_transport::{BusError, Consumer, Delivery, Queue};
@@ -40,7 +41,9 @@ pub(crate) async fn pull_jobs(shared: Arc<Shared>) {
             first = consumer.next() => match first {
                 Some(first) => take(&shared, gather(consumer.as_mut(), first)).await,
                 None => {
+                    // Nothing that still runs could be reported.
                     tracing::info!("the bus is closed");
+                    shared.stopping.cancel();
                     shared.draining.cancel();
                     return;
                 }
@@ -68,6 +71,7 @@ async fn open(shared: &Shared) -> Option<Box<dyn Consumer>> {
                 return Some(consumer);
             }
             Err(BusError::Closed) => {
+                shared.stopping.cancel();
                 shared.draining.cancel();
                 return None;
             }
@@ -97,6 +101,7 @@ fn gather(consumer: &mut dyn Consumer, first: Box<dyn Delivery>) -> Vec<Box<dyn 
 /// A job that is going to run.
 struct Taken {
     job: Job,
+    trace: Option<TraceContext>,
     ticket: Ticket,
     stop: Stop,
     slot: Slot,
@@ -106,7 +111,8 @@ struct Taken {
 /// starts them: in this order, so that nobody else believes them lost.
 async fn take(shared: &Arc<Shared>, batch: Vec<Box<dyn Delivery>>) {
     let mut taken = Vec::with_capacity(batch.len());
-    let jobs: Vec<Job> = batch.iter().filter_map(|delivery| read(delivery.as_ref())).collect();
+    let jobs: Vec<Envelope<Job>> =
+        batch.iter().filter_map(|delivery| read(delivery.as_ref())).collect();
     for job in jobs {
         consider(shared, job, &mut taken).await;
     }
@@ -134,9 +140,9 @@ async fn take(shared: &Arc<Shared>, batch: Vec<Box<dyn Delivery>>) {
 
 /// The job of a delivery. One that cannot be read is taken out of the queue like the others:
 /// delivered again it would fail again, for ever.
-fn read(delivery: &dyn Delivery) -> Option<Job> {
+fn read(delivery: &dyn Delivery) -> Option<Envelope<Job>> {
     match Envelope::<Job>::decode(delivery.payload()) {
-        Ok(envelope) => Some(envelope.body),
+        Ok(envelope) => Some(envelope),
         Err(error) => {
             tracing::warn!(%error, deliveries = delivery.deliveries(), "a job cannot be read");
             None
@@ -144,12 +150,13 @@ fn read(delivery: &dyn Delivery) -> Option<Job> {
     }
 }
 
-async fn consider(shared: &Arc<Shared>, job: Job, taken: &mut Vec<Taken>) {
+async fn consider(shared: &Arc<Shared>, message: Envelope<Job>, taken: &mut Vec<Taken>) {
+    let Envelope { trace, body: job, .. } = message;
     let ticket = Ticket { job: job.job, attempt: job.attempt };
     let verdict = shared.ledger.lock().take(ticket);
     match verdict {
         Verdict::Run(stop) => {
-            taken.push(Taken { slot: shared.take_slot(), job, ticket, stop });
+            taken.push(Taken { slot: shared.take_slot(), job, trace, ticket, stop });
         }
         Verdict::Held => tracing::debug!(job = %ticket.job, "delivered twice"),
         Verdict::Done(reported) => {
@@ -170,7 +177,11 @@ async fn consider(shared: &Arc<Shared>, job: Job, taken: &mut Vec<Taken>) {
 
 /// Runs what takes no time right here, and everything else as a task of its own.
 async fn start(shared: &Arc<Shared>, taken: Taken) {
-    let Taken { job, ticket, stop, slot } = taken;
+    let Taken { job, trace, ticket, stop, slot } = taken;
+    let span = tracing::info_span!(
+        "attempt", job.id = %ticket.job, attempt = ticket.attempt.0, check = %job.check
+    );
+    visor_telemetry::trace::continue_from(&span, trace.as_ref());
     let Some(provider) = shared.registry.get(job.work.kind()).map(Arc::clone) else {
         let why = format!("this build has no provider for `{}` checks", job.work.kind());
         let finished = Finished::fault("visor::worker::unknown_kind", why, true);
@@ -180,15 +191,17 @@ async fn start(shared: &Arc<Shared>, taken: Taken) {
         return;
     };
     let started = shared.clock.now();
-    match at_once(shared, provider.as_ref(), &job, ticket) {
+    match span.in_scope(|| at_once(shared, provider.as_ref(), &job, ticket)) {
         Some(finished) => {
             let times = (started, shared.clock.now());
             let outcome = attempt::outcome(shared, &job, finished, times).await;
             shared.report(Reported { shard: job.shard, outcome }).await;
         }
         None => {
+            let span =
+                tracing::info_span!("attempt", job = %ticket.job, attempt = ticket.attempt.0);
             let run = attempt::run(Arc::clone(shared), provider, job, stop, started, slot);
-            shared.attempts.spawn(run);
+            shared.attempts.spawn(run.instrument(span));
         }
     }
 }

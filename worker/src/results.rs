@@ -46,6 +46,15 @@ pub(crate) async fn send_results(shared: Arc<Shared>, mut waiting: mpsc::Receive
     }
 }
 
+/// Whether outcomes got where they should be.
+enum Stored {
+    Yes,
+    /// The worker ends before that.
+    NotNow,
+    /// Nothing that could be tried again would change it.
+    Never,
+}
+
 struct Sender {
     shared: Arc<Shared>,
     rng: StdRng,
@@ -78,13 +87,16 @@ impl Sender {
             Ok(payload) => self.store(&Queue::Results(shard), &id, payload).await,
             Err(error) => {
                 tracing::error!(%error, outcomes = batch.len(), "outcomes cannot be encoded");
-                false
+                Stored::Never
             }
         };
-        if stored {
-            let now = Instant::now();
-            let mut ledger = self.shared.ledger.lock();
-            batch.into_iter().for_each(|reported| ledger.stored(now, reported));
+        let now = Instant::now();
+        let mut ledger = self.shared.ledger.lock();
+        match stored {
+            Stored::Yes => batch.into_iter().for_each(|reported| ledger.stored(now, reported)),
+            // Not held any more, they count as lost with whoever waits for them, and run again.
+            Stored::Never => batch.iter().for_each(|reported| ledger.abandon(reported.ticket())),
+            Stored::NotNow => {}
         }
     }
 
@@ -106,22 +118,22 @@ impl Sender {
         }
     }
 
-    /// Tries until it is stored. False when the bus is closed, or the worker must end first.
-    async fn store(&mut self, queue: &Queue, id: &str, payload: Bytes) -> bool {
+    /// Tries until it is stored, or never can be, or the worker must end first.
+    async fn store(&mut self, queue: &Queue, id: &str, payload: Bytes) -> Stored {
         let mut pause = PAUSES.0;
         loop {
             let error = match self.shared.bus.enqueue(queue, id, payload.clone()).await {
-                Ok(()) => return true,
+                Ok(()) => return Stored::Yes,
                 Err(error) => error,
             };
             match &error {
                 BusError::Closed => {
                     tracing::warn!("the bus closed before every outcome was stored");
-                    return false;
+                    return Stored::NotNow;
                 }
                 BusError::TooLarge { .. } => {
                     tracing::error!(%error, "outcomes cannot be stored");
-                    return false;
+                    return Stored::Never;
                 }
                 BusError::Unavailable { .. } => {
                     // The queue may have been lost with the server's storage.
@@ -136,7 +148,7 @@ impl Sender {
             let jittered = pause.mul_f64(self.rng.random_range(0.5..1.0));
             tokio::select! {
                 () = tokio::time::sleep(jittered) => {}
-                () = self.shared.ended.cancelled() => return false,
+                () = self.shared.ended.cancelled() => return Stored::NotNow,
             }
             pause = (pause * 2).min(PAUSES.1);
         }

@@ -3,15 +3,22 @@
 mod support;
 
 use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
 
 use support::{Desk, command, job, on_host, ticket};
+use visor_protocol::Job;
 use visor_protocol::envelope::Envelope;
 use visor_protocol::ids::{Attempt, PoolName};
 use visor_protocol::job::{LogLevel, Work};
 use visor_protocol::outcome::{End, INLINE_OUTPUT_BYTES};
 use visor_protocol::subject::Pattern;
 use visor_protocol::worker::{Control, LogChunk, Report, WorkerState};
-use visor_transport::Queue;
+use visor_providers::provider::{Finished, Provider};
+use visor_providers::{Place, Recorder, Registry, Stop};
+use visor_testkit::faulty::Direction;
+use visor_testkit::{Faults, FaultyBus};
+use visor_transport::{Bus, MemoryBus, Queue};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_command_is_claimed_run_and_reported() {
@@ -207,4 +214,70 @@ async fn heartbeats_say_what_the_machine_does() {
     let heartbeat = desk.heartbeat(|heartbeat| heartbeat.host.memory_total_bytes > 0).await;
     assert_eq!((heartbeat.slots, heartbeat.pool), (3, PoolName::default_pool()));
     assert!(heartbeat.host.memory_used_bytes < heartbeat.host.memory_total_bytes);
+}
+
+/// Fails as the code of a provider should never do.
+struct Panics;
+
+#[async_trait::async_trait]
+impl Provider for Panics {
+    fn kind(&self) -> &'static str {
+        "noop"
+    }
+
+    fn at_once(&self, job: &Job, _: &mut Recorder) -> Option<End> {
+        assert!(job.job.seq > 0, "at once");
+        None
+    }
+
+    async fn run(&self, _: &Job, _: &dyn Place, _: Recorder, _: &Stop) -> Finished {
+        panic!("later");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_ends_its_attempt_alone() {
+    let bus = MemoryBus::shared();
+    let mut registry = Registry::standard();
+    registry.add(Arc::new(Panics));
+    let workers = Arc::clone(&bus);
+    let mut desk = Desk::open_between(bus, workers, registry, on_host(1)).await;
+    for (seq, said) in [(0, "at once"), (1, "later")] {
+        let outcome = desk.run(&job(seq, Work::Noop)).await;
+        let End::Infrastructure(fault) = outcome.end else { panic!("{:?}", outcome.end) };
+        assert_eq!(fault.code, "visor::worker::panic");
+        assert!(fault.message.contains(said) && fault.retry, "{fault:?}");
+    }
+    assert_eq!(desk.run(&command(2, "true")).await.end, End::Exited { code: 0 });
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_outcome_is_lost_on_a_bus_that_loses_doubles_and_reorders() {
+    let bus = MemoryBus::shared();
+    let faulty = FaultyBus::new(Arc::clone(&bus), 7, Faults::rough());
+    let mut desk = Desk::open_between(bus, faulty, Registry::standard(), on_host(4)).await;
+    for seq in 0..200 {
+        desk.enqueue(&job(seq, Work::Noop)).await;
+    }
+    let mut seen = HashSet::new();
+    while seen.len() < 200 {
+        seen.extend(desk.outcomes().await.into_iter().map(|outcome| outcome.job));
+    }
+    desk.heartbeat(|heartbeat| heartbeat.held.is_empty()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outcome_waits_while_the_worker_is_cut_off() {
+    let bus = MemoryBus::shared();
+    let faulty = FaultyBus::new(Arc::clone(&bus), 7, Faults::none());
+    let workers: Arc<dyn Bus> = Arc::<FaultyBus>::clone(&faulty);
+    let mut desk = Desk::open_between(bus, workers, Registry::standard(), on_host(1)).await;
+    desk.heartbeat(|heartbeat| heartbeat.state == WorkerState::Ready).await;
+    faulty.cut(Direction::Outgoing);
+    let job = job(1, Work::Noop);
+    desk.enqueue(&job).await;
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    faulty.heal();
+    assert_eq!(desk.outcome().await.job, job.job);
+    desk.heartbeat(|heartbeat| heartbeat.held.is_empty()).await;
 }

@@ -326,3 +326,40 @@ async fn a_daemon_that_hangs_stops_nothing_else() {
     desk.worker.drain().await;
     assert!(containers(&engine, &desk).is_empty());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_run_in_a_container_says_why() {
+    let engine = engine!(start_or_skip, "what_cannot_run_in_a_container_says_why");
+    let mut desk = Desk::open(in_sandbox(&engine, "faults")).await;
+    let empty = "visor/empty:test";
+    let tar = tar::Builder::new(Vec::new()).into_inner().unwrap();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), tar).unwrap();
+    let imported = std::process::Command::new("curl")
+        .args(["-sf", "--unix-socket"])
+        .arg(engine.socket())
+        .arg("--data-binary")
+        .arg(format!("@{}", file.path().display()))
+        .arg("http://engine/images/create?fromSrc=-&repo=visor/empty&tag=test")
+        .status();
+    assert!(imported.unwrap().success());
+    let placed = |seq, image: &str, workdir: &str, exec: &str| {
+        let mut spec = SandboxSpec::new("odd", image);
+        spec.workdir = workdir.into();
+        Job { placement: Placement::Sandbox(Box::new(spec)), ..command(seq, exec) }
+    };
+    for (job, code) in [
+        (placed(1, empty, "/workspace", "true"), "visor::sandbox::no_shell"),
+        (placed(2, IMAGE, "/etc", "true"), "visor::sandbox::invalid"),
+        (placed(3, "not an image", "/workspace", "true"), "visor::sandbox::invalid"),
+        (placed(4, IMAGE, "/workspace", &"x".repeat(200_000)), "visor::sandbox::command"),
+        (placed(5, IMAGE, "/workspace", "echo \0"), "visor::sandbox::command"),
+    ] {
+        let outcome = desk.run(&job).await;
+        assert_eq!(fault_code(&outcome), code, "{:?}", outcome.end);
+        let End::Infrastructure(fault) = outcome.end else { unreachable!() };
+        assert!(!fault.retry, "{fault:?}");
+    }
+    desk.worker.drain().await;
+    assert!(containers(&engine, &desk).is_empty());
+}

@@ -193,7 +193,7 @@ fn a_tree_that_was_made_unreadable_is_removed_and_links_are_not_followed() {
     fs::create_dir(&kept).unwrap();
     fs::write(kept.join("file"), "x").unwrap();
     std::os::unix::fs::symlink(&kept, tree.join("a/b/link")).unwrap();
-    fs::set_permissions(tree.join("a"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(tree.join("a"), fs::Permissions::from_mode(0o000)).unwrap();
     remove_tree(&tree).unwrap();
     assert!(!tree.exists() && kept.join("file").exists());
     remove_tree(&tree).unwrap();

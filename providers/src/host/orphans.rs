@@ -26,8 +26,10 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 #[derive(Default)]
 struct Families {
-    /// Attempts under way: their marks, and since when.
-    live: HashMap<String, LiveJob>,
+    /// Attempts under way, by a number of their own: two workers of one process may be given the
+    /// same attempt.
+    live: HashMap<u64, LiveJob>,
+    last: u64,
     /// Children of ours that have nothing to do with checks.
     spared: HashSet<i32>,
     /// Leftovers that did not die in time; not waited for again.
@@ -35,6 +37,7 @@ struct Families {
 }
 
 struct LiveJob {
+    marker: String,
     started_ticks: u64,
     pid: Option<i32>,
 }
@@ -65,20 +68,23 @@ pub fn spare(pid: u32) {
 
 /// An attempt under way. Must be registered before its process is started.
 pub(super) struct Family {
-    marker: String,
+    number: u64,
 }
 
 impl Family {
     pub(super) fn begin(marker: String) -> Self {
         adopt();
-        let live = LiveJob { started_ticks: sys::boot_ticks(), pid: None };
-        families().live.insert(marker.clone(), live);
-        Self { marker }
+        let live = LiveJob { marker, started_ticks: sys::boot_ticks(), pid: None };
+        let mut families = families();
+        families.last += 1;
+        let number = families.last;
+        families.live.insert(number, live);
+        Self { number }
     }
 
     /// Its process is started.
     pub(super) fn started(&self, pid: i32) {
-        if let Some(live) = families().live.get_mut(&self.marker) {
+        if let Some(live) = families().live.get_mut(&self.number) {
             live.pid = Some(pid);
         }
     }
@@ -107,7 +113,7 @@ impl Family {
 
 impl Drop for Family {
     fn drop(&mut self) {
-        families().live.remove(&self.marker);
+        families().live.remove(&self.number);
     }
 }
 
@@ -142,7 +148,7 @@ fn kill_leftovers() -> Vec<i32> {
             continue;
         }
         let leftover = match marker::origin(pid, marker::owner()) {
-            Origin::Ours { job } => !families.live.contains_key(&job),
+            Origin::Ours { job } => !families.is_live(&job),
             Origin::Nested => !families.could_descend_from_live(&stat),
             Origin::Unmarked => stat.group != own_group && !families.could_descend_from_live(&stat),
         };
@@ -159,6 +165,10 @@ fn kill_leftovers() -> Vec<i32> {
 impl Families {
     fn is_expected(&self, pid: i32) -> bool {
         self.spared.contains(&pid) || self.live.values().any(|live| live.pid == Some(pid))
+    }
+
+    fn is_live(&self, marker: &str) -> bool {
+        self.live.values().any(|live| live.marker == marker)
     }
 
     /// Whether an attempt under way was under way when this process started.

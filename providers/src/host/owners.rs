@@ -39,7 +39,8 @@ pub fn claim(directory: &Path) -> io::Result<(Option<Claim>, usize)> {
     let mut killed = 0;
     for entry in fs::read_dir(directory)?.flatten() {
         let name = entry.file_name();
-        let Some(owner) = name.to_str().filter(|name| *name != marker::owner()) else { continue };
+        let is_other = |name: &&str| *name != marker::owner() && !name.starts_with('.');
+        let Some(owner) = name.to_str().filter(is_other) else { continue };
         let Ok(file) = File::open(entry.path()) else { continue };
         if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
             killed += kill_all(owner);
@@ -47,10 +48,16 @@ pub fn claim(directory: &Path) -> io::Result<(Option<Claim>, usize)> {
         }
     }
     let path = directory.join(marker::owner());
-    let file = File::create(&path)?;
-    // Held already: by another worker of this process, which then also ends the entry.
-    let locked = rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok();
-    Ok((locked.then_some(Claim { path, _lock: file }), killed))
+    if path.exists() {
+        // Of another worker of this process, which then also ends the entry.
+        return Ok((None, killed));
+    }
+    // Locked before it has its name, so that nobody takes it for a dead one's.
+    let nascent = directory.join(format!(".{}", marker::owner()));
+    let file = File::create(&nascent)?;
+    rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+    fs::rename(&nascent, &path)?;
+    Ok((Some(Claim { path, _lock: file }), killed))
 }
 
 /// Kills every process that `owner` started, and what those started. Returns how many there were.

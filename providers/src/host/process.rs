@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, Signal};
@@ -64,15 +64,22 @@ impl Process {
         let mut child = command.spawn()?;
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         let pid = pid.ok_or_else(|| io::Error::other("the system gave no process id"))?;
-        let guard = KillUnlessDisarmed(Some(pid));
-        let process = Self {
+        let listened = Self::listen(pid, &mut child);
+        if listened.is_err() {
+            // What could not be listened to must not run on unheard. Killed, it ends at once.
+            let _ = rustix::process::kill_process_group(pid, Signal::KILL);
+            let _ = child.wait();
+        }
+        listened
+    }
+
+    fn listen(pid: Pid, child: &mut Child) -> io::Result<Self> {
+        Ok(Self {
             pid,
             exit: Exit::of(pid)?,
             stdout: Pipe::new(child.stdout.take().map(OwnedFd::from))?,
             stderr: Pipe::new(child.stderr.take().map(OwnedFd::from))?,
-        };
-        guard.disarm();
-        Ok(process)
+        })
     }
 
     pub(super) fn pid(&self) -> i32 {
@@ -119,23 +126,6 @@ impl Exit {
             Ok(fd) => sys::watch(fd).map(Self::Pidfd),
             Err(rustix::io::Errno::NOSYS | rustix::io::Errno::INVAL) => Ok(Self::Polled),
             Err(error) => Err(error.into()),
-        }
-    }
-}
-
-/// A process that could not be listened to must not run on unheard.
-struct KillUnlessDisarmed(Option<Pid>);
-
-impl KillUnlessDisarmed {
-    fn disarm(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for KillUnlessDisarmed {
-    fn drop(&mut self) {
-        if let Some(pid) = self.0 {
-            let _ = rustix::process::kill_process_group(pid, Signal::KILL);
         }
     }
 }

@@ -115,21 +115,32 @@ impl Warden {
 
     fn spawn(&mut self) -> io::Result<()> {
         let Some(program) = &self.program else { return Ok(()) };
+        let (reader, writer) = io::pipe()?;
+        let mut pipe = std::fs::File::from(OwnedFd::from(writer));
+        set_blocking(&pipe, false)?;
+        // Told before it starts: from its first moment on it knows everything, even if this
+        // process is killed in the next one. What the pipe does not hold follows.
+        let mut lines = self.told.iter().map(|line| format!("+ {line}\n"));
+        let rest = lines.by_ref().find(|line| pipe.write_all(line.as_bytes()).is_err());
         let mut command = Command::new(program);
         // Nothing of the environment: it must not look like a program of a check.
         command.arg(ARGUMENT).arg(marker::owner()).env_clear().current_dir("/");
-        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-        let mut child = command.spawn()?;
+        command.stdin(reader).stdout(Stdio::null()).stderr(Stdio::null());
+        let child = command.spawn()?;
+        // Reaped when this process ends.
         spare(child.id());
-        if let Some(stdin) = child.stdin.take() {
-            let pipe = OwnedFd::from(stdin);
-            // A warden that does not read must not stop us.
-            let flags = rustix::fs::fcntl_getfl(&pipe)?;
-            rustix::fs::fcntl_setfl(&pipe, flags | rustix::fs::OFlags::NONBLOCK)?;
-            self.pipe = Some(pipe.into());
-        }
-        // It is told everything at once; the child is reaped when this process ends.
-        let all: Vec<String> = self.told.iter().map(|line| format!("+ {line}\n")).collect();
-        all.iter().try_for_each(|line| self.write(line))
+        set_blocking(&pipe, true)?;
+        rest.into_iter().chain(lines).try_for_each(|line| pipe.write_all(line.as_bytes()))?;
+        // From here on a warden that does not read must not stop us.
+        set_blocking(&pipe, false)?;
+        self.pipe = Some(pipe);
+        Ok(())
     }
+}
+
+fn set_blocking(pipe: &std::fs::File, blocking: bool) -> io::Result<()> {
+    use rustix::fs::OFlags;
+    let flags = rustix::fs::fcntl_getfl(pipe)?;
+    let flags = if blocking { flags - OFlags::NONBLOCK } else { flags | OFlags::NONBLOCK };
+    Ok(rustix::fs::fcntl_setfl(pipe, flags)?)
 }

@@ -31,6 +31,9 @@ const OUTPUT_GRACE: Duration = Duration::from_secs(2);
 /// How long a killed container may take to end before it is reported anyway.
 const UNKILLABLE: Duration = Duration::from_secs(15);
 
+/// The kernel's limit for one argument or variable.
+const LONGEST_ARGUMENT: usize = 128 * 1024 - 1;
+
 /// How long the engine may be down before what it ran counts as lost.
 const DOWN: Duration = Duration::from_secs(10);
 
@@ -102,6 +105,7 @@ impl SandboxPlace {
         name: &str,
         command: &ShellCommand<'_>,
     ) -> Result<(Docker, Output), Fault> {
+        fits(command)?;
         let engine = &self.sandboxes.engine;
         let client = engine.client().await.map_err(|error| error.fault())?;
         let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
@@ -294,6 +298,23 @@ impl SandboxPlace {
 enum Ended {
     Exited(i64),
     Killed(Killed),
+}
+
+/// What the kernel would refuse inside the container is refused here, in words.
+fn fits(command: &ShellCommand<'_>) -> Result<(), Fault> {
+    let longest = command.env.values().map(String::len).chain([command.exec.len()]).max();
+    let why = if longest.unwrap_or(0) >= LONGEST_ARGUMENT {
+        "is longer than the system takes: put it into a file"
+    } else if command.exec.contains('\0') || command.env.values().any(|v| v.contains('\0')) {
+        "contains a NUL byte"
+    } else {
+        return Ok(());
+    };
+    Err(Fault {
+        code: "visor::sandbox::command".into(),
+        message: format!("the command line, or a variable of its environment, {why}"),
+        retry: false,
+    })
 }
 
 fn engine_lost(why: &str) -> Fault {

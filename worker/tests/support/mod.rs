@@ -16,6 +16,7 @@ use visor_protocol::subject::{Pattern, Subject, WorkerTopic};
 use visor_protocol::time::{Clock, SystemClock, Timestamp};
 use visor_protocol::worker::{Control, Execution, Heartbeat, Report, Ticket};
 use visor_protocol::{Job, Outcome};
+use visor_providers::Registry;
 use visor_transport::{Bus, Consumer, MemoryBus, Queue, Subscription};
 use visor_worker::{Worker, WorkerConfig, WorkerHandle};
 
@@ -77,10 +78,21 @@ impl Desk {
     }
 
     pub(crate) async fn open_on(bus: Arc<dyn Bus>, config: WorkerConfig) -> Self {
+        Self::open_between(Arc::clone(&bus), bus, Registry::standard(), config).await
+    }
+
+    /// The worker has a way of its own to the bus, and providers of its own.
+    pub(crate) async fn open_between(
+        bus: Arc<dyn Bus>,
+        workers: Arc<dyn Bus>,
+        registry: Registry,
+        config: WorkerConfig,
+    ) -> Self {
         let reports = bus.subscribe(&Pattern::AllWorkers).await.unwrap();
         bus.ensure_queue(&Queue::Results(Shard(0))).await.unwrap();
         let results = bus.consume(&Queue::Results(Shard(0))).await.unwrap();
-        let worker = Worker::start(config, Arc::clone(&bus), Arc::new(SystemClock)).await.unwrap();
+        let clock = Arc::new(SystemClock);
+        let worker = Worker::start_with(config, registry, workers, clock).await.unwrap();
         Self { bus, worker, reports, results, enqueued: AtomicU32::new(0) }
     }
 
