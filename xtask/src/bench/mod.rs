@@ -33,6 +33,9 @@ pub(crate) struct Args {
     /// Only `visor run`: no NATS, no fleet
     #[arg(long)]
     embedded_only: bool,
+    /// Use the programs in this folder instead of building them
+    #[arg(long, value_name = "DIR")]
+    programs: Option<PathBuf>,
 }
 
 /// The programs that are measured and measured with.
@@ -45,7 +48,15 @@ struct Programs {
 /// Builds, measures and prints.
 pub(crate) fn run(args: &Args) -> Result<()> {
     interrupt::listen()?;
-    let programs = build()?;
+    let folder = match &args.programs {
+        Some(folder) => std::path::absolute(folder)?,
+        None => build()?,
+    };
+    let programs = Programs {
+        visor: folder.join("visor"),
+        loadtest: folder.join("visor-loadtest"),
+        floor: folder.join("visor-spawn-floor"),
+    };
     let mut rows = embedded::measure(&programs, args.quick)?;
     if !args.embedded_only {
         rows.extend(fleet::measure(&programs, args.quick)?);
@@ -61,17 +72,12 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-fn build() -> Result<Programs> {
+fn build() -> Result<PathBuf> {
     say::step("building visor and visor-loadtest, release");
     let mut command = tools::cargo();
     command.args(["build", "--release", "--locked", "-p", "visor", "-p", "visor-loadtest"]);
     if !interrupt::run(&mut command)?.success() {
         bail!("they do not build");
     }
-    let built = tools::target_dir()?.join("release");
-    Ok(Programs {
-        visor: built.join("visor"),
-        loadtest: built.join("visor-loadtest"),
-        floor: built.join("visor-spawn-floor"),
-    })
+    Ok(tools::target_dir()?.join("release"))
 }
