@@ -20,19 +20,21 @@ use visor_transport::Queue;
 #[tokio::test(start_paused = true)]
 async fn a_second_attempt_in_line_is_not_forgotten_when_the_first_reports() {
     let fleet = Fleet::start(Probe::default()).await;
-    let slow =
-        FakeWorkerOptions::new("sleeper", 3).script(|_| Scripted::exit(1, Duration::from_secs(1)));
-    let sleeper = fleet.worker(slow).await;
+    let slow = |name: &str| {
+        FakeWorkerOptions::new(name, 3).script(|_| Scripted::exit(1, Duration::from_secs(1)))
+    };
+    let (gone, back) = (fleet.worker(slow("gone")).await, fleet.worker(slow("that-is-back")).await);
     let run = fleet.submit(1, &noop_config(8)).await;
-    eventually("the worker holds three", || sleeper.held().len() == 3).await;
-    sleeper.pause();
+    eventually("both hold three", || gone.held().len() + back.held().len() == 6).await;
+    gone.pause();
+    back.pause();
     eventually_some("the attempts are lost", async || {
         let report = fleet.report(run).await;
-        (report.checks.iter().filter(|check| check.attempts == 2).count() == 3).then_some(())
+        (report.checks.iter().filter(|check| check.attempts == 2).count() == 6).then_some(())
     })
     .await;
-    // It takes three of the eight that wait, and reports those it had before.
-    sleeper.resume();
+    // It takes what the other had, while its own still wait, and reports its own.
+    back.resume();
     let report = fleet.finished(run).await;
     assert_eq!(report.summary.counts.total(), 8);
 }

@@ -75,6 +75,21 @@ fn jobs_wait_while_no_worker_is_there() {
 }
 
 #[test]
+fn a_job_that_lost_its_turn_goes_before_those_that_had_none() {
+    let mut core = Core::new(&[], UNCLAIMED);
+    for seq in 0..4 {
+        core.apply(START, Event::Submit(waiting(seq, "a")));
+    }
+    for seq in [8, 9] {
+        let mut again = waiting(seq, "a");
+        again.ticket.attempt = Attempt(2);
+        core.apply(START, Event::Submit(again));
+    }
+    assert_eq!(core.explain(ticket(0).job).unwrap().place, 3);
+    assert_eq!(admitted(&core.apply(START, capacity(5))), [8, 9, 0, 1, 2]);
+}
+
+#[test]
 fn a_higher_priority_goes_first() {
     let mut core = Core::new(&[], UNCLAIMED);
     for (seq, priority) in [(0, Priority::Low), (1, Priority::Normal), (2, Priority::High)] {

@@ -2,12 +2,13 @@
 //!
 //! A higher priority goes first. Within one priority, the channel with the smallest part of its
 //! fair share under way goes next; equals take turns. Within a channel, jobs go in the order in
-//! which they came, except that those held back by a token bucket let the others pass.
+//! which they came, except that those held back by a token bucket let the others pass, and that a
+//! job whose attempt was lost, or could not be run, goes before those that had no turn yet.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use visor_protocol::api::Priority;
-use visor_protocol::ids::ChannelId;
+use visor_protocol::ids::{Attempt, ChannelId};
 use visor_protocol::time::Timestamp;
 use visor_protocol::worker::Ticket;
 
@@ -30,7 +31,16 @@ struct Channel {
     parked_until: Option<Timestamp>,
 }
 
-/// Jobs that need the same token buckets.
+/// When a job came: those that had their turn already and lost it before all others.
+type Arrival = (Turn, u64);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Turn {
+    Lost,
+    First,
+}
+
+/// Jobs that need the same token buckets, in the order of their arrival.
 struct Line {
     needs: u64,
     entries: VecDeque<Entry>,
@@ -38,7 +48,7 @@ struct Line {
 }
 
 struct Entry {
-    arrival: u64,
+    arrival: Arrival,
     waiting: Waiting,
     held: Held,
 }
@@ -79,7 +89,7 @@ impl Share {
 }
 
 impl WaitingLine {
-    /// Adds a job at the end of its channel's line.
+    /// Adds a job to its channel's line: at the end, or behind those that lost their turn as well.
     pub(super) fn push(&mut self, waiting: Waiting, needs: u64) {
         let channel_id = waiting.key.channel.clone();
         let weight = waiting.weight;
@@ -94,10 +104,16 @@ impl WaitingLine {
             rank: None,
             parked_until: None,
         });
-        let entry = Entry { arrival: self.arrivals, waiting, held: Held::default() };
+        let turn = if waiting.ticket.attempt == Attempt::FIRST { Turn::First } else { Turn::Lost };
+        let arrival = (turn, self.arrivals);
+        let entry = Entry { arrival, waiting, held: Held::default() };
         self.arrivals += 1;
         match channel.lines.iter_mut().find(|line| line.needs == needs) {
-            Some(line) => line.entries.push_back(entry),
+            Some(line) if turn == Turn::First => line.entries.push_back(entry),
+            Some(line) => {
+                let place = line.entries.partition_point(|other| other.arrival < arrival);
+                line.entries.insert(place, entry);
+            }
             None => {
                 channel.lines.push(Line { needs, entries: VecDeque::from([entry]), blocked: None })
             }
