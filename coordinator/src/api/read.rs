@@ -222,8 +222,9 @@ impl Service {
         }
         for pool in &dispatch.pools {
             if pool.waiting > 0 && pool.slots == 0 {
+                let jobs = if pool.waiting == 1 { "job" } else { "jobs" };
                 warnings.push(format!(
-                    "pool `{}` has {} jobs waiting and no worker that takes any",
+                    "pool `{}` has {} {jobs} waiting and no worker that takes any",
                     pool.pool, pool.waiting
                 ));
             }

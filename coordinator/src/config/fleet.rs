@@ -40,6 +40,9 @@ enum Per {
     Hour,
 }
 
+/// The tokens that a waiting job holds are a set of 64 bits.
+pub(crate) const MAX_LIMITS: usize = 64;
+
 /// What a limit counts apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -150,6 +153,10 @@ impl FleetConfig {
         } else {
             serde_saphyr::from_str(text).map_err(|error| failed(error.to_string()))?
         };
+        if file.limits.len() > MAX_LIMITS {
+            let count = file.limits.len();
+            return Err(failed(format!("{count} limits; at most {MAX_LIMITS} are kept apart")));
+        }
         let mut limits = Vec::new();
         for (name, limit) in file.limits {
             let period = match limit.per {
@@ -252,6 +259,15 @@ retry: { lost_worker: 2 }
         let error = FleetConfig::parse("fleet.yaml", "limts: {}").unwrap_err();
         let text = error.to_string();
         assert!(text.contains("limts") && text.contains("fleet.yaml"), "{text}");
+    }
+
+    #[test]
+    fn more_limits_than_can_be_kept_apart_are_refused() {
+        let one = |n| format!("  l{n}: {{ requests: 1 }}\n");
+        let text = |count| format!("limits:\n{}", (0..count).map(one).collect::<String>());
+        assert_eq!(FleetConfig::parse("fleet.yaml", &text(64)).unwrap().limits.len(), 64);
+        let error = FleetConfig::parse("fleet.yaml", &text(65)).unwrap_err();
+        assert!(error.to_string().contains("65 limits"), "{error}");
     }
 
     #[test]

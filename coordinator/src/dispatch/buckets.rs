@@ -14,7 +14,7 @@ use visor_protocol::time::Timestamp;
 
 use super::core::JobKey;
 use crate::config::LimitRule;
-use crate::config::fleet::{Key, matches_pattern};
+use crate::config::fleet::{Key, MAX_LIMITS, matches_pattern};
 
 /// The time that governor sees: set before each question, so that a decision depends on nothing
 /// but its inputs.
@@ -84,12 +84,9 @@ pub(super) struct Held(u64);
 impl Buckets {
     pub(super) fn new(rules: &[LimitRule]) -> Self {
         let time = GivenTime::default();
-        // A job's held tokens are a set of 64 bits; the loader of a fleet file that needs more
-        // rules than that does not exist yet, and the surplus would silently not count.
-        debug_assert!(rules.len() <= 64, "at most 64 limits");
+        debug_assert!(rules.len() <= MAX_LIMITS, "the file's loader refuses more");
         let buckets = rules
             .iter()
-            .take(64)
             .filter_map(|rule| {
                 let quota = Quota::with_period(rule.every)?.allow_burst(rule.burst);
                 let limiter = RateLimiter::dashmap_with_clock(quota, time.clone());

@@ -70,6 +70,8 @@ fn pool(pool: &PoolStatus) -> String {
     };
     let free = pool.slots.saturating_sub(pool.in_flight);
     let room = match (free, pool.waiting) {
+        (_, 0) if pool.slots == 0 => "no slots".to_owned(),
+        (_, waiting) if pool.slots == 0 => format!("no slots, {waiting} waiting"),
         (0, 0) => "full".to_owned(),
         (0, waiting) => format!("full, {waiting} waiting"),
         (free, 0) => format!("{free} of {} free", pool.slots),

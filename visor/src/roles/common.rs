@@ -19,7 +19,7 @@ use crate::failure::Failure;
 use crate::roles::signals::Interrupts;
 
 /// The image of a pool's sandbox unless told otherwise.
-pub(crate) const DEFAULT_IMAGE: &str = "visor-sandbox:base";
+pub(crate) const DEFAULT_IMAGE: &str = "visor/base:busybox";
 
 /// A settings file larger than this is none.
 const MAX_FLEET_BYTES: u64 = 1024 * 1024;
