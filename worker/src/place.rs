@@ -14,7 +14,7 @@ use visor_protocol::outcome::Fault;
 use visor_protocol::worker::{Execution, ImageStatus};
 use visor_providers::host::HostPlace;
 use visor_providers::host::owners::{self, Claim};
-use visor_providers::{Place, Ran, Recorder, ShellCommand, Stop};
+use visor_providers::{Place, Ran, Recorder, ShellCommand, Stop, warden};
 use visor_transport::Bus;
 
 use crate::config::{DockerOptions, Timings, WorkerConfig};
@@ -55,7 +55,8 @@ struct SandboxDesign {
 
 enum DataDir {
     Given(PathBuf),
-    Temporary(OnceCell<TempDir>),
+    /// The warden takes it away when this process is killed.
+    Temporary(OnceCell<(Option<warden::Directory>, TempDir)>),
 }
 
 /// A place, ready for one job.
@@ -228,9 +229,12 @@ impl Places {
         match &self.data_dir {
             DataDir::Given(path) => Ok(path),
             DataDir::Temporary(made) => {
-                let make = || async { tempfile::Builder::new().prefix("visor-worker-").tempdir() };
+                let make = || async {
+                    let made = tempfile::Builder::new().prefix("visor-worker-").tempdir()?;
+                    Ok((warden::watch_directory(made.path()), made))
+                };
                 let made = made.get_or_try_init(make).await;
-                made.map(TempDir::path).map_err(|error| (std::env::temp_dir(), error))
+                made.map(|(_, made)| made.path()).map_err(|error| (std::env::temp_dir(), error))
             }
         }
     }

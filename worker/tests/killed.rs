@@ -105,8 +105,12 @@ struct Owner(Child);
 
 impl Owner {
     fn start(arguments: &[&str]) -> Self {
+        Self::start_in(&std::env::temp_dir(), arguments)
+    }
+
+    fn start_in(temporary: &Path, arguments: &[&str]) -> Self {
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command.arg("owner").args(arguments).stdin(Stdio::null());
+        command.arg("owner").args(arguments).stdin(Stdio::null()).env("TMPDIR", temporary);
         Self(command.spawn().unwrap())
     }
 
@@ -159,11 +163,15 @@ async fn the_warden_ends_the_processes_of_a_killed_worker() {
 
 async fn the_warden_removes_the_container_of_a_killed_worker(name: &str) {
     let Some(engine) = DockerEngine::private_or_skip(name).await else { return };
-    let mut owner = Owner::start(&["container", "-", &engine.host()]);
+    let outer = tempfile::tempdir().unwrap();
+    let temporary = outer.path().to_owned();
+    let mut owner = Owner::start_in(&temporary, &["container", "-", &engine.host()]);
     let label = format!("visor.worker={}", killed_id());
     until("the container is there", || !engine.containers(&label).is_empty()).await;
+    assert_eq!(fs::read_dir(&temporary).unwrap().count(), 1);
     owner.kill();
     until("the container is gone", || engine.containers(&label).is_empty()).await;
+    until("its directory is gone", || fs::read_dir(&temporary).unwrap().count() == 0).await;
 }
 
 async fn the_next_worker_ends_what_a_worker_without_a_warden_left() {

@@ -241,4 +241,5 @@ async fn files_that_cannot_be_laid_out_are_a_fault_with_a_reason() {
         assert!(fault.code.ends_with(code) && fault.message.contains(said), "{fault:?}");
         assert_eq!(fault.retry, retry, "{fault:?}");
     }
+    desk.worker.stop().await;
 }

@@ -70,6 +70,26 @@ impl Drop for Container {
     }
 }
 
+/// A directory the warden knows of, until this is dropped.
+#[derive(Debug)]
+pub struct Directory(String);
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        warden().forget(&self.0);
+    }
+}
+
+/// Tells the warden of a directory that goes with this process.
+pub fn watch_directory(path: &Path) -> Option<Directory> {
+    let line = format!("directory {}", path.display());
+    if line.contains('\n') {
+        return None;
+    }
+    let told = warden().tell(line.clone());
+    told.then(|| Directory(line))
+}
+
 /// Tells the warden of a container, by its name and its engine's socket.
 pub fn watch_container(socket: &Path, name: &str) -> Option<Container> {
     let line = format!("container {name} {}", socket.display());

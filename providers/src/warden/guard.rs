@@ -19,6 +19,7 @@ pub const ARGUMENT: &str = "__warden";
 struct Charges {
     groups: HashSet<i32>,
     containers: HashSet<(String, PathBuf)>,
+    directories: HashSet<PathBuf>,
 }
 
 impl Charges {
@@ -42,6 +43,8 @@ impl Charges {
                     self.containers.remove(&container);
                 }
             }
+            ("directory", "+") => drop(self.directories.insert(rest.into())),
+            ("directory", "-") => drop(self.directories.remove(std::path::Path::new(rest))),
             _ => {}
         }
     }
@@ -72,6 +75,9 @@ pub fn main() -> ExitCode {
     for (name, socket) in &charges.containers {
         engine::remove_container(socket, name);
     }
+    for directory in &charges.directories {
+        let _ = std::fs::remove_dir_all(directory);
+    }
     ExitCode::SUCCESS
 }
 
@@ -90,6 +96,15 @@ mod tests {
         charges.take("- container a /s");
         assert_eq!(charges.groups, HashSet::from([13]));
         assert_eq!(charges.containers, HashSet::from([("b".into(), PathBuf::from("/s s"))]));
+    }
+
+    #[test]
+    fn directories_are_known_by_their_whole_path() {
+        let mut charges = Charges::default();
+        for line in ["+ directory /tmp/a b", "+ directory /tmp/c", "- directory /tmp/c"] {
+            charges.take(line);
+        }
+        assert_eq!(charges.directories, HashSet::from([PathBuf::from("/tmp/a b")]));
     }
 
     #[test]
