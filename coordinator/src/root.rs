@@ -16,7 +16,7 @@ use visor_protocol::worker::Report;
 use visor_protocol::{RunId, Subject};
 use visor_transport::{Bus, BusError, Queue};
 
-use crate::api::{ApiService, Service, serve_bus};
+use crate::api::{self, ApiService, Service, serve_bus};
 use crate::channel::channels::{self, ChannelsActor};
 use crate::channel::directory::Directory;
 use crate::channel::one::give_up;
@@ -194,10 +194,14 @@ impl Coordinator {
         services.tasks.spawn(results::run(Arc::clone(&services), stop.clone()));
         if services.config.serve_api {
             for operation in [ApiOperation::Submit, ApiOperation::Read, ApiOperation::Operate] {
+                // Before anybody is told that it is ready: no request finds nobody.
+                let subject = api::subject(&services, operation);
+                let requests = services.bus.subscribe(&subject.into()).await?;
                 services.tasks.spawn(serve_bus(
                     Arc::clone(&services),
                     Arc::clone(&service),
                     operation,
+                    requests,
                     stop.clone(),
                 ));
             }

@@ -172,7 +172,7 @@ async fn simulate(seed: u64) {
                 if state.is_settled() {
                     *ends.entry((notice.run, check.to_string())).or_default() += 1;
                 }
-                let again = ends.get(&(notice.run, check.to_string())).is_some();
+                let again = ends.contains_key(&(notice.run, check.to_string()));
                 assert!(
                     state.is_settled() || !again || *state == CheckState::Running,
                     "{check} went back to {state:?}"

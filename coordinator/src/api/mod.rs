@@ -12,6 +12,6 @@ mod service;
 mod submit;
 mod why;
 
-pub(crate) use serve::run as serve_bus;
+pub(crate) use serve::{run as serve_bus, subject};
 pub use service::ApiService;
 pub(crate) use service::Service;

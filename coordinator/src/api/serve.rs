@@ -11,7 +11,7 @@ use visor_protocol::api::Response;
 use visor_protocol::api::{ApiError, Reply, Request};
 use visor_protocol::envelope::{Envelope, WireError};
 use visor_protocol::subject::ApiOperation;
-use visor_transport::Message;
+use visor_transport::{Message, Subscription};
 
 use super::service::{ApiService, Service, unavailable};
 use crate::gauges::Gauges;
@@ -20,17 +20,28 @@ use crate::services::Services;
 /// Requests answered at once; further ones wait in the subscription, which is bounded.
 const AT_ONCE: usize = 1_024;
 
-/// Serves one operation until stopped.
+/// The subject of an operation's requests.
+pub(crate) fn subject(services: &Services, operation: ApiOperation) -> Subject {
+    Subject::Api(services.config.shard, operation)
+}
+
+/// Serves one operation until stopped; `requests` are those that come from now on.
 pub(crate) async fn run(
     services: Arc<Services>,
     service: Arc<Service>,
     operation: ApiOperation,
+    requests: Box<dyn Subscription>,
     stop: CancellationToken,
 ) {
-    let subject = Subject::Api(services.config.shard, operation);
+    let subject = subject(&services, operation);
+    let mut first = Some(requests);
     let permits = Arc::new(Semaphore::new(AT_ONCE));
     while !stop.is_cancelled() {
-        let mut requests = match services.bus.subscribe(&subject.clone().into()).await {
+        let subscribed = match first.take() {
+            Some(requests) => Ok(requests),
+            None => services.bus.subscribe(&subject.clone().into()).await,
+        };
+        let mut requests = match subscribed {
             Ok(requests) => requests,
             Err(visor_transport::BusError::Closed) => return,
             Err(error) => {

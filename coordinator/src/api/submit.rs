@@ -31,7 +31,12 @@ impl Service {
         match self.services.journal.backend().summary(run) {
             Ok(None) => {}
             Ok(Some(_)) => return Ok(Response::Accepted { run }),
-            Err(error) => return Err(unwritable(error.to_string())),
+            // While it is opened again after a failed write it cannot be read, either: what is
+            // worth saying is why that failed.
+            Err(error) => {
+                let why = self.services.journal.trouble();
+                return Err(unwritable(why.unwrap_or_else(|| error.to_string())));
+            }
         }
         self.may_accept(&submission)?;
         let plan = self.plan(&submission).await?;

@@ -27,7 +27,8 @@ pub enum Event {
         /// What.
         tickets: Vec<(Ticket, Timestamp)>,
     },
-    /// A worker stops and holds nothing.
+    /// A worker stops and holds nothing. What it last reported may still be on its way: outcomes
+    /// and goodbyes travel apart.
     Goodbye {
         /// Who.
         worker: WorkerId,
@@ -165,7 +166,7 @@ impl Core {
             }
             Event::Goodbye { worker, boot } => {
                 if self.workers.get(&worker).is_some_and(|known| known.last.boot == boot) {
-                    self.remove(&worker, "it said goodbye", &mut effects);
+                    self.part(now, &worker, &mut effects);
                 }
             }
             Event::Finished(outcomes) => {
@@ -388,6 +389,17 @@ impl Core {
         }
     }
 
+    /// A worker has ended in order. Its leases stay a little: each has an outcome that is stored
+    /// and only has to be read. What has none is found by the sweep.
+    fn part(&mut self, now: Timestamp, id: &WorkerId, effects: &mut Vec<Effect>) {
+        self.workers.remove(id);
+        for lease in self.leases.values_mut().filter(|lease| lease.worker == *id) {
+            lease.named_at = now;
+        }
+        effects.push(Effect::Gone { worker: id.clone(), why: "it said goodbye".into() });
+        effects.push(Effect::Capacity(self.capacity()));
+    }
+
     fn sweep(&mut self, now: Timestamp, connected: bool, effects: &mut Vec<Effect>) {
         // Reports that came while we stood still wait behind this sweep: give them time.
         let stood_still = self.swept_at.is_some_and(|before| now.since(before) > STOOD_STILL);
@@ -413,7 +425,7 @@ impl Core {
         for (id, silence) in silent {
             self.remove(&id, &format!("silent for {:.1} s", silence.as_secs_f64()), effects);
         }
-        // Leases of workers that never said a word in this life of ours.
+        // Leases of workers that never said a word in this life of ours, or have ended.
         let orphans: HashSet<WorkerId> = self
             .leases
             .values()
@@ -426,7 +438,7 @@ impl Core {
         let mut orphans: Vec<WorkerId> = orphans.into_iter().collect();
         orphans.sort_unstable();
         for id in orphans {
-            self.remove(&id, "it was not heard of since the coordinator started", effects);
+            self.remove(&id, "it is not there, and its report did not arrive", effects);
         }
     }
 

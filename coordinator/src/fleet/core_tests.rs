@@ -201,13 +201,19 @@ fn a_draining_worker_has_no_slots_to_fill() {
 }
 
 #[test]
-fn a_goodbye_gives_up_what_was_held() {
+fn a_goodbye_overtakes_no_outcome_and_what_has_none_is_lost() {
     let mut core = Core::new(TTL);
     core.apply(START, beat("one", 1, &[]));
     core.apply(START, claim("one", 0));
+    core.apply(START, claim("one", 1));
     let effects = core.apply(START, Event::Goodbye { worker: id("one"), boot: 1 });
-    assert_eq!(lost(&effects), [0]);
+    assert_eq!(lost(&effects), [] as [u32; 0]);
     assert!(core.workers(START).is_empty());
+    core.apply(START, Event::Finished(vec![(ticket(0), id("one"), TTL)]));
+    let (now, effects) = pass(&mut core, START, TTL, &Vec::new);
+    assert_eq!(lost(&effects), [] as [u32; 0]);
+    let (_, effects) = pass(&mut core, now, TTL * 2, &Vec::new);
+    assert_eq!(lost(&effects), [1]);
 }
 
 #[test]

@@ -19,6 +19,9 @@ use super::{Backend, ClientError, Seen, Watch};
 /// A coordinator answers from memory; one that takes longer is in trouble.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
+/// A report of a hundred thousand checks with their output is smaller.
+const MAX_ANSWER_BYTES: u64 = 512 * 1024 * 1024;
+
 /// Talks over a bus.
 pub(crate) struct BusBackend {
     bus: Arc<dyn Bus>,
@@ -42,7 +45,14 @@ impl Backend for BusBackend {
         let subject = Subject::Api(Shard(0), request.operation());
         let question = Envelope::new(request, SystemClock.now()).encode()?;
         let answer = self.bus.request(&subject, question, ANSWER_WITHIN).await?;
-        Envelope::<Reply>::decode(&answer)?.body.map_err(ClientError::Refused)
+        match Envelope::<Reply>::decode(&answer)?.body {
+            // Too large for a message: the answer lies in the blob store.
+            Ok(Response::Stored { hash, bytes }) if bytes <= MAX_ANSWER_BYTES => {
+                let answer = self.bus.get_blob(hash, bytes).await?;
+                Envelope::<Reply>::decode_stored(&answer)?.body.map_err(ClientError::Refused)
+            }
+            answer => answer.map_err(ClientError::Refused),
+        }
     }
 
     async fn watch(&self, run: RunId, logs: bool) -> Result<Box<dyn Watch>, ClientError> {

@@ -2,7 +2,7 @@
 //! same answers.
 //!
 //! - [`backend`]: what all ways have in common, and their errors
-//! - [`local`], [`bus`], [`http`] (with [`sse`]): the ways
+//! - [`bus`], [`http`] (with [`sse`]): the ways; a run on this machine goes over its own bus
 //! - [`connect`]: from an address to one of them
 //! - [`follow`]: submit a run and watch it to its end
 //! - [`pack`]: the working tree as an archive
@@ -14,7 +14,6 @@ pub(crate) mod connect;
 pub(crate) mod environment;
 pub(crate) mod follow;
 pub(crate) mod http;
-pub(crate) mod local;
 pub(crate) mod pack;
 pub(crate) mod revision;
 mod sse;

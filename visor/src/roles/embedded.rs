@@ -12,8 +12,8 @@ use visor_transport::Bus;
 use visor_worker::{DockerOptions, Worker, WorkerConfig, WorkerHandle};
 
 use crate::client::Backend;
+use crate::client::bus::BusBackend;
 use crate::client::follow::Ended;
-use crate::client::local::LocalBackend;
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
 use crate::roles::common;
@@ -56,13 +56,8 @@ impl Embedded {
             Some(said) => Some(common::data_dir(Some(said), "run")?),
             None => None,
         };
-        let config = CoordinatorConfig {
-            data_dir,
-            shares_files: true,
-            // Asked directly: nobody else can reach this bus.
-            serve_api: false,
-            ..CoordinatorConfig::default()
-        };
+        let config =
+            CoordinatorConfig { data_dir, shares_files: true, ..CoordinatorConfig::default() };
         let coordinator = Coordinator::start(config, Arc::clone(&bus), Arc::clone(&clock) as _)
             .await
             .map_err(|error| start_failure(&error))?;
@@ -81,7 +76,7 @@ impl Embedded {
 
     /// The way to the coordinator.
     pub(crate) fn backend(&self) -> Arc<dyn Backend> {
-        Arc::new(LocalBackend::new(self.coordinator.api(), Arc::clone(&self.bus)))
+        Arc::new(BusBackend::new(Arc::clone(&self.bus), "this machine".to_owned()))
     }
 
     /// Ends both. A run that is over left nothing to wait for, unless there were containers to

@@ -75,13 +75,23 @@ pub(super) struct Core {
     faults: u32,
     cancelled: bool,
     history: Vec<String>,
+    settled_by: Option<WorkerId>,
 }
 
 impl Core {
     pub(super) fn new(attempt: Attempt, limits: Limits, history: Vec<String>) -> Self {
         // A job that was rebuilt has lost at least as many attempts as it is beyond the first.
         let lost = attempt.0.saturating_sub(1);
-        Self { attempt, phase: Phase::Queued, limits, lost, faults: 0, cancelled: false, history }
+        Self {
+            attempt,
+            phase: Phase::Queued,
+            limits,
+            lost,
+            faults: 0,
+            cancelled: false,
+            history,
+            settled_by: None,
+        }
     }
 
     pub(super) fn attempt(&self) -> Attempt {
@@ -144,6 +154,8 @@ impl Core {
                 }
             }
             Phase::Running(holder) if holder == worker => Decision::Nothing,
+            // Its claim was overtaken by its outcome.
+            Phase::Over if self.settled_by.as_ref() == Some(worker) => Decision::Nothing,
             Phase::Running(_) | Phase::Requeueing | Phase::Over => Decision::Stale,
         }
     }
@@ -206,19 +218,21 @@ impl Core {
                     return self.again(&fault.message, pause.min(Duration::from_secs(30)));
                 }
                 self.history.push(fault.message.clone());
-                self.phase = Phase::Over;
-                Decision::Settle { dead_letter: true }
+                self.settle(worker, true)
             }
             End::Infrastructure(_)
             | End::Exited { .. }
             | End::Signaled { .. }
             | End::TimedOut
             | End::Cancelled
-            | End::OutOfMemory => {
-                self.phase = Phase::Over;
-                Decision::Settle { dead_letter: false }
-            }
+            | End::OutOfMemory => self.settle(worker, false),
         }
+    }
+
+    fn settle(&mut self, worker: &WorkerId, dead_letter: bool) -> Decision {
+        self.phase = Phase::Over;
+        self.settled_by = Some(worker.clone());
+        Decision::Settle { dead_letter }
     }
 
     fn cancel(&mut self) -> Decision {
@@ -303,6 +317,18 @@ mod tests {
             job.apply(Event::Started { attempt: Attempt(1), worker: &one }),
             Decision::Nothing
         );
+    }
+
+    #[test]
+    fn a_claim_that_its_outcome_overtook_is_not_stale() {
+        let mut job = core();
+        let (one, two) = (worker("one"), worker("two"));
+        let settled = job.apply(Event::Outcome { attempt: Attempt(1), worker: &one, end: &PASSED });
+        assert_eq!(settled, Decision::Settle { dead_letter: false });
+        let late = Event::Started { attempt: Attempt(1), worker: &one };
+        assert_eq!(job.apply(late), Decision::Nothing);
+        let second = Event::Started { attempt: Attempt(1), worker: &two };
+        assert_eq!(job.apply(second), Decision::Stale);
     }
 
     #[test]
