@@ -10,8 +10,12 @@ use rquickjs::{CatchResultExt, CaughtError, Context, Ctx, Function, Object, Runt
 use super::prelude;
 use super::scope::Scope;
 
-/// Memory of one evaluation, what it sees included.
+/// Memory of one evaluation, what it sees included, at most.
 const MEMORY_BYTES: usize = 16 * 1024 * 1024;
+/// Memory of one that sees nothing. The less there is, the less a single step can take.
+const LEAST_MEMORY_BYTES: usize = 2 * 1024 * 1024;
+/// Objects of JavaScript take some times as many bytes as their JSON.
+const MEMORY_PER_BYTE: usize = 16;
 /// Stack of one evaluation, well within that of any thread.
 const STACK_BYTES: usize = 256 * 1024;
 /// Processor time of one evaluation.
@@ -32,14 +36,16 @@ type Intrinsics = (
 /// Evaluates a text to its truth.
 pub(super) fn evaluate(source: &str, scope: &Scope) -> Result<bool, String> {
     acceptable(source)?;
-    limited(|ctx| run(ctx, source, scope))?
+    let values = serde_json::to_string(&scope.values(source)).map_err(|error| error.to_string())?;
+    let memory = (LEAST_MEMORY_BYTES + values.len() * MEMORY_PER_BYTE).min(MEMORY_BYTES);
+    limited(memory, |ctx| run(ctx, source, values))?
 }
 
 /// What is wrong with the form of each text, where something is. Nothing of it is run.
 pub(super) fn check<'s>(sources: impl Iterator<Item = &'s str>) -> Vec<Option<String>> {
     let mut found = Vec::new();
     // A file whose expressions take longer than that to read is checked as far as that goes.
-    let _ = limited(|ctx| {
+    let _ = limited(LEAST_MEMORY_BYTES, |ctx| {
         found.extend(sources.map(|source| match acceptable(source) {
             Ok(()) => malformed(ctx, source),
             Err(why) => Some(why),
@@ -59,9 +65,9 @@ fn acceptable(source: &str) -> Result<(), String> {
 }
 
 /// Does something in a world of its own and within the limits.
-fn limited<T>(work: impl FnOnce(&Ctx<'_>) -> T) -> Result<T, String> {
+fn limited<T>(memory: usize, work: impl FnOnce(&Ctx<'_>) -> T) -> Result<T, String> {
     let runtime = Runtime::new().map_err(|error| error.to_string())?;
-    runtime.set_memory_limit(MEMORY_BYTES);
+    runtime.set_memory_limit(memory);
     runtime.set_max_stack_size(STACK_BYTES);
     let stopped = Rc::new(Cell::new(false));
     let (started, seen) = (cpu_time(), Rc::clone(&stopped));
@@ -105,9 +111,8 @@ fn cpu_time() -> Duration {
     Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
-fn run(ctx: &Ctx<'_>, source: &str, scope: &Scope) -> Result<bool, String> {
+fn run(ctx: &Ctx<'_>, source: &str, values: String) -> Result<bool, String> {
     let said = |caught: CaughtError<'_>| describe(&caught);
-    let values = serde_json::to_string(&scope.values(source)).map_err(|error| error.to_string())?;
     let values: Object<'_> =
         ctx.json_parse(values).and_then(|values| values.get()).catch(ctx).map_err(said)?;
     if prelude::is_plain(source) {

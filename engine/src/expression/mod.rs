@@ -34,8 +34,9 @@ pub struct Evaluation {
 
 /// Evaluates an expression to `true` or `false`.
 ///
-/// It takes at most about a tenth of a second and 16 MiB, and belongs on a thread that may be held
-/// up for that long.
+/// It is stopped after a tenth of a second of processor time and at 16 MiB. What no wrapper sees,
+/// operators on texts of a megabyte, can be made to stretch that to some seconds: it belongs on a
+/// thread that may be held up, and whoever waits for it needs a deadline of their own.
 ///
 /// # Errors
 /// When the text is no expression, refers to something that does not exist, throws, or exceeds its

@@ -1,11 +1,12 @@
 //! What stands around an expression, in JavaScript: the helper functions of the language, and what
 //! is taken away from the built-in ones.
 //!
-//! The interrupt handler ends endless loops of a script. A built-in function that runs for long by
-//! itself does not ask it, so those that could are kept from it: lists are of bounded length where a
-//! function walks all of their length, searching a text in a text has a bounded number of steps, and
-//! what no condition needs is not there. Only what a text mentions is defined at all: most mention
-//! nothing, and setting up is most of what an evaluation costs.
+//! The interrupt handler ends endless loops of a script, but it is asked only every ten thousand
+//! steps of the script: a loop around a built-in function that takes milliseconds by itself would go
+//! on for minutes. So built-in functions that walk through texts and lists are wrapped: they count
+//! what they do in steps of the script, they take lists of bounded length, and searching a text in a
+//! text has a bound as well. What is not mentioned is not there: most conditions mention nothing, and
+//! setting up is most of what an evaluation costs.
 
 use std::fmt::Write;
 
@@ -28,7 +29,7 @@ pub(super) fn is_plain(source: &str) -> bool {
 
 /// The source of a function that takes the values an expression sees and prepares its world.
 pub(super) fn setup(source: &str) -> String {
-    let mut setup = String::with_capacity(4096);
+    let mut setup = String::with_capacity(8192);
     setup.push_str(START);
     for (owner, functions) in [("A", LISTS), ("S", TEXTS)] {
         for (name, definition) in functions {
@@ -37,6 +38,20 @@ pub(super) fn setup(source: &str) -> String {
                 let _ = write!(setup, "put({owner}, '{name}', {definition});");
             } else {
                 let _ = write!(setup, "delete {owner}.{name};");
+            }
+        }
+    }
+    for name in WALKED {
+        if source.contains(name) {
+            let _ = write!(setup, "put(S, '{name}', counted(S.{name}));");
+        } else {
+            let _ = write!(setup, "delete S.{name};");
+        }
+    }
+    for (owner, names) in [("Object", OBJECTS), ("JSON", &["parse", "stringify"])] {
+        if source.contains(owner) {
+            for name in names {
+                let _ = write!(setup, "put({owner}, '{name}', measured({owner}.{name}));");
             }
         }
     }
@@ -52,26 +67,51 @@ pub(super) fn setup(source: &str) -> String {
 const START: &str = "\
 (function (values) {
   'use strict';
-  const A = Array.prototype, S = String.prototype;
+  const A = Array.prototype, S = String.prototype, R = RegExp.prototype, Text = String;
   const invoke = Reflect.apply, isArray = Array.isArray, define = Object.defineProperty;
+  const keys = Object.keys, sourceOf = Object.getOwnPropertyDescriptor(R, 'source').get;
   const put = (on, name, value) => define(on, name, { value, writable: true, configurable: true });
+  const count = (steps) => { for (let left = steps >> 6; left > 0; left--); };
   const short = (list) => {
     if (!isArray(list) || list.length > 100000) throw new RangeError('a list is too long for this');
+    count(list.length * 64);
     return list;
   };
+  const size = (x) =>
+    typeof x === 'string' || isArray(x) ? x.length : x && typeof x === 'object' ? keys(x).length * 64 : 0;
   const bounded = (native) => function (...args) { return invoke(native, short(this), args); };
-  const searching = (native) => function (part, ...rest) {
-    const text = String(this);
-    if (part !== undefined && !(part instanceof RegExp)) {
-      part = String(part);
+  const counted = (native) => function (...args) {
+    const text = Text(this);
+    count(text.length);
+    const result = invoke(native, text, args);
+    count(size(result));
+    return result;
+  };
+  const measured = (native) => function (...args) {
+    count(size(args[0]));
+    const result = invoke(native, this, args);
+    count(size(result) * 8);
+    return result;
+  };
+  const isPattern = (x) => {
+    try { return typeof x === 'object' && x !== R && typeof invoke(sourceOf, x, []) === 'string'; }
+    catch { return false; }
+  };
+  const searching = (native, byPattern) => function (part, ...rest) {
+    const text = Text(this);
+    count(text.length);
+    if (byPattern && isPattern(part)) return invoke(byPattern, part, [text, ...rest]);
+    if (part !== undefined) {
+      part = Text(part);
       if (text.length * part.length > 1e8) throw new RangeError('a text is too long to be searched');
+      count(text.length * part.length);
     }
     return invoke(native, text, [part, ...rest]);
   };
   const issuesWith = (list, test) => isArray(list) ? list.filter((issue) => test(issue ?? {})) : [];
-  const fold = (text) => String(text ?? '').toLowerCase();
-  const within = searching(S.includes), split = searching(S.split);
-  const NativeSet = Set;
+  const lower = S.toLowerCase, fold = (text) => { text = Text(text ?? ''); count(text.length); return invoke(lower, text, []); };
+  const within = searching(S.includes), split = searching(S.split, R[Symbol.split]);
+  const has = A.includes, starts = S.startsWith, ends = S.endsWith, NativeSet = Set;
   const UniqueSet = function (items) {
     const set = new NativeSet();
     if (items !== undefined && items !== null) for (const item of items) set.add(item);
@@ -136,29 +176,76 @@ const TEXTS: &[(&str, &str)] = &[
     ("split", "split"),
     (
         "replaceAll",
-        "(() => { const native = S.replaceAll; return function (part, by) { \
-         if (part instanceof RegExp) return invoke(native, String(this), [part, by]); \
-         const [first, ...others] = short(invoke(split, String(this), [String(part)])); \
+        "(() => { const native = R[Symbol.replace]; return function (part, by) { \
+         const whole = Text(this); \
+         if (isPattern(part)) { \
+         if (!part.global) throw new TypeError('replaceAll needs a pattern with the flag g'); \
+         return invoke(native, part, [whole, by]); } \
+         part = Text(part); \
+         const [first, ...others] = short(invoke(split, whole, [part])); \
          let text = first, at = first.length; for (const other of others) { \
-         text += (typeof by === 'function' ? by(part, at, this) : by) + other; \
-         at += String(part).length + other.length; } return text; }; })()",
+         text += (typeof by === 'function' ? by(part, at, whole) : by) + other; \
+         at += part.length + other.length; } return text; }; })()",
     ),
-    ("replace", "searching(S.replace)"),
+    ("replace", "searching(S.replace, R[Symbol.replace])"),
     (
         "localeCompare",
-        "function (other) { return String(this) < String(other) ? -1 : String(this) > String(other) ? 1 : 0; }",
+        "function (other) { const a = Text(this), b = Text(other); count(a.length); \
+         return a < b ? -1 : a > b ? 1 : 0; }",
     ),
-    ("normalize", "function () { return String(this); }"),
+    ("normalize", "function () { return Text(this); }"),
 ];
+
+/// Methods of texts that walk through all of it and are otherwise as they are.
+const WALKED: &[&str] = &[
+    "anchor",
+    "big",
+    "blink",
+    "bold",
+    "endsWith",
+    "fixed",
+    "fontcolor",
+    "fontsize",
+    "isWellFormed",
+    "italics",
+    "link",
+    "match",
+    "matchAll",
+    "padEnd",
+    "padStart",
+    "repeat",
+    "search",
+    "small",
+    "startsWith",
+    "strike",
+    "sub",
+    "substr",
+    "substring",
+    "sup",
+    "toLocaleLowerCase",
+    "toLocaleUpperCase",
+    "toLowerCase",
+    "toUpperCase",
+    "toWellFormed",
+    "trim",
+    "trimEnd",
+    "trimLeft",
+    "trimRight",
+    "trimStart",
+];
+
+/// Functions that walk through an object.
+const OBJECTS: &[&str] =
+    &["assign", "entries", "fromEntries", "getOwnPropertyNames", "groupBy", "keys", "values"];
 
 /// Helper functions of the language.
 const GLOBALS: &[(&str, &str)] = &[
     (
         "contains",
-        "(text, part) => isArray(text) ? text.includes(part) : invoke(within, fold(text), [fold(part)])",
+        "(text, part) => isArray(text) ? invoke(has, text, [part]) : invoke(within, fold(text), [fold(part)])",
     ),
-    ("startsWith", "(text, part) => fold(text).startsWith(fold(part))"),
-    ("endsWith", "(text, part) => fold(text).endsWith(fold(part))"),
+    ("startsWith", "(text, part) => invoke(starts, fold(text), [fold(part)])"),
+    ("endsWith", "(text, part) => invoke(ends, fold(text), [fold(part)])"),
     (
         "length",
         "(x) => typeof x === 'string' || isArray(x) ? x.length \
@@ -181,11 +268,11 @@ const GLOBALS: &[(&str, &str)] = &[
     ),
     (
         "hasFileMatching",
-        "(list, part) => issuesWith(list, (issue) => invoke(within, String(issue.file ?? ''), [part])).length > 0",
+        "(list, part) => issuesWith(list, (issue) => invoke(within, Text(issue.file ?? ''), [part])).length > 0",
     ),
     (
         "hasFileWith",
-        "(list, part) => issuesWith(list, (issue) => invoke(within, String(issue.file ?? ''), [part])).length > 0",
+        "(list, part) => issuesWith(list, (issue) => invoke(within, Text(issue.file ?? ''), [part])).length > 0",
     ),
     // Outside of a code host everybody may do everything.
     ("hasMinPermission", "() => true"),
