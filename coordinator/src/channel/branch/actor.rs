@@ -128,6 +128,7 @@ enum Action {
     CheckOver { seq: u32 },
     Evaluate(Evaluation),
     Ack(Ack),
+    Report(RpcReplyPort<Box<RunReport>>),
 }
 
 impl Actor for BranchActor {
@@ -218,6 +219,10 @@ impl Actor for BranchActor {
                 if !state.book()?.is_finished() {
                     state.record(RunEvent::TimedOut)?;
                 }
+            }
+            // Nobody is told of an end that the journal does not have yet.
+            Msg::Report(reply) if state.book()?.is_finished() && !state.is_over => {
+                state.pending.actions.push(Action::Report(reply));
             }
             Msg::Report(reply) => {
                 let _ = reply.send(Box::new(state.book()?.report()));
@@ -505,6 +510,11 @@ impl State {
                     });
                 }
                 Action::Ack(ack) => ack.done(),
+                Action::Report(reply) => {
+                    if let Ok(book) = self.book() {
+                        let _ = reply.send(Box::new(book.report()));
+                    }
+                }
             }
         }
         if done.finished {
