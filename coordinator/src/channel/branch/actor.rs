@@ -35,6 +35,9 @@ const COMMIT_RETRY: Duration = Duration::from_millis(500);
 /// A check actor that falls over this often is not started again.
 const CHECK_RESTARTS: u32 = 3;
 
+/// An expression that takes longer than this is given up.
+const EVALUATION_PATIENCE: Duration = Duration::from_secs(5);
+
 /// Answers a submitter.
 pub(crate) type Accepted = RpcReplyPort<Result<(), ApiError>>;
 
@@ -502,12 +505,7 @@ impl State {
                 }
                 Action::CheckOver { seq } => self.end_check(seq),
                 Action::Evaluate(evaluation) => {
-                    let me = me.clone();
-                    // Milliseconds in the worst case, by its own limit; never on the actor.
-                    services.tasks.spawn_blocking(move || {
-                        let value = visor_engine::expression::evaluate(&evaluation);
-                        let _ = me.cast(Msg::Evaluated(evaluation, value));
-                    });
+                    services.tasks.spawn(evaluate(me.clone(), evaluation));
                 }
                 Action::Ack(ack) => ack.done(),
                 Action::Report(reply) => {
@@ -629,6 +627,19 @@ impl State {
         let result = visor_engine::result::interpret(planned, &outcome.end, stdout, stderr);
         self.settle(Box::new(outcome), Box::new(result), None, None)
     }
+}
+
+/// Evaluates off the actor and off the runtime's threads. The interpreter has a limit of its own, a
+/// tenth of a second; this one is for the single operations on huge values that it does not see.
+async fn evaluate(me: ActorRef<Msg>, evaluation: Evaluation) {
+    let task = evaluation.clone();
+    let work = tokio::task::spawn_blocking(move || visor_engine::expression::evaluate(&task));
+    let value = match tokio::time::timeout(EVALUATION_PATIENCE, work).await {
+        Ok(Ok(value)) => value,
+        Ok(Err(error)) => Err(format!("it could not be evaluated: {error}")),
+        Err(_) => Err(format!("it took longer than {EVALUATION_PATIENCE:?}")),
+    };
+    let _ = me.cast(Msg::Evaluated(evaluation, value));
 }
 
 /// The state in which a run ends that cannot be taken up again.
