@@ -82,7 +82,7 @@ async fn cancelling_a_run_ends_the_process_trees_of_its_checks() {
     let begun = || checks.begun().values().filter(|begun| !begun.is_empty()).count();
     until("four checks run", || begun() == 4).await;
     let mark = format!("VISOR_JOB={}-", checks.run);
-    assert!(leftovers::processes(&mark).len() >= 12);
+    until("each has three processes", || leftovers::processes(&mark).len() >= 12).await;
     let cancel =
         Request::Cancel { run: checks.run.to_string(), reason: "the test wants it".into() };
     let answer = fleet.client.insist(cancel).await;
