@@ -35,8 +35,6 @@ impl RunArgs {
             Failure::usage("visor::cli::directory_name", what)
         })?;
         submission.workspace = Some(Workspace::Directory { path: path.to_owned() });
-        // Notices come directly here; only output needs to be sent, when it is shown as it comes.
-        submission.watched = self.verbose;
         let sandboxed =
             plan.checks().iter().any(|check| matches!(check.placement, Placement::Sandbox(_)));
         let options = EmbeddedOptions {
