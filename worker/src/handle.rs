@@ -60,6 +60,11 @@ impl Worker {
     ) -> Result<WorkerHandle, WorkerError> {
         if config.warden {
             visor_providers::warden::enable();
+            // A run on one's own machine has one only when something takes long. Here a
+            // millisecond at the start is nothing, and a kill in the first moment may come.
+            if bus.info().remote {
+                visor_providers::warden::spawn_lazily();
+            }
         }
         let since = clock.now();
         let (results, waiting) = mpsc::channel(results::WAITING);

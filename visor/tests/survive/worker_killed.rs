@@ -11,6 +11,24 @@ use crate::harness::{Checks, Fleet, leftovers, until};
 const WITHOUT_LEASE: Duration = Duration::from_secs(30);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_killed_in_its_first_moment_leaves_no_process_behind() {
+    let test = "a_worker_killed_in_its_first_moment_leaves_no_process_behind";
+    let Some(mut fleet) = Fleet::start(test).await else { return };
+    let killed = fleet.start_worker("w-killed", 4).await;
+    let work = "case \"$VISOR_JOB\" in *.1) setsid sleep 600 & sleep 600;; esac";
+    let checks = Checks::new(fleet.dir(), 4, work);
+    fleet.client.submit(&checks.submission()).await;
+    let begun = || checks.begun().values().filter(|begun| !begun.is_empty()).count();
+    until("a check has begun", || begun() > 0).await;
+    let owned = leftovers::owned_by(fleet.workers[killed].pid());
+    fleet.workers[killed].kill().await;
+    until("its warden kills what it left", || leftovers::processes(&owned).is_empty()).await;
+    fleet.start_worker("w-comes", 4).await;
+    fleet.client.passes(checks.run).await;
+    fleet.end(&[(checks.run, 4)]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_killed_among_200_checks_costs_time_and_nothing_else() {
     let test = "a_worker_killed_among_200_checks_costs_time_and_nothing_else";
     let Some(mut fleet) = Fleet::start(test).await else { return };

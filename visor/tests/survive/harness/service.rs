@@ -6,6 +6,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::leftovers;
 use super::wait::until_some;
 
 /// Lines of a log that a failure shows.
@@ -101,6 +102,13 @@ impl Drop for Service {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        // Its warden does this as well; a test that fails because it does not leaves nothing.
+        for process in leftovers::processes(&leftovers::owned_by(self.child.id())) {
+            let pid = process.split(' ').next().and_then(|pid| pid.parse().ok());
+            if let Some(pid) = pid.and_then(Pid::from_raw) {
+                let _ = kill_process(pid, Signal::KILL);
+            }
+        }
         if std::thread::panicking() {
             let log = self.log();
             let lines: Vec<&str> = log.lines().collect();
