@@ -159,3 +159,29 @@ fn a_journal_is_kept_where_it_was_asked_for() {
     assert!(std::fs::read_dir(project.file("state")).unwrap().count() > 0);
     project.visor(&["run", "-c", "ok", "--data-dir", "state"]).ended(0);
 }
+
+/// Each example but the one that needs an image of its own, as its reader would run it.
+#[test]
+fn every_example_runs_and_passes() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut files = vec![root.join("examples/quickstart/visor.yaml")];
+    let folder = std::fs::read_dir(root.join("examples")).unwrap();
+    files.extend(folder.map(|entry| entry.unwrap().path()).filter(|path| path.is_file()));
+    files.retain(|path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        name.ends_with(".yaml") && !name.starts_with("sandbox")
+    });
+    assert!(files.len() >= 5, "{files:?}");
+    for file in files {
+        let out = std::process::Command::new(env!("CARGO_BIN_EXE_visor"))
+            .args(["run", "--config"])
+            .arg(&file)
+            .current_dir(&root)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&out.stdout).into_owned();
+        let err = String::from_utf8_lossy(&out.stderr).into_owned();
+        assert_eq!(out.status.code(), Some(0), "{}:\n{said}{err}", file.display());
+        assert!(said.contains(" checks: ") || said.contains(" check: "), "{said}");
+    }
+}

@@ -30,6 +30,9 @@ use crate::shared::{Readiness, Shared};
 /// Between two looks at what is still to be sent when a worker ends.
 const LOOK: Duration = Duration::from_millis(1);
 
+/// Between two looks at what is known of the images.
+const IMAGES: Duration = Duration::from_millis(250);
+
 /// A worker.
 #[derive(Debug)]
 pub struct Worker;
@@ -112,16 +115,20 @@ impl Worker {
     }
 }
 
-/// Takes jobs only while the engine is there that most of them need.
+/// Takes jobs only while the engine and the image are there that most of them need.
 async fn follow_engine(shared: Arc<Shared>, sandboxes: Arc<Sandboxes>) {
     let follow = async {
         let mut state = sandboxes.engine.watch();
         sandboxes.first_check().await;
+        let mut look = tokio::time::interval(IMAGES);
         loop {
-            let down = state.borrow_and_update().clone();
-            shared.change_readiness(|readiness| readiness.engine = down);
-            if state.changed().await.is_err() {
-                return;
+            let (engine, image) = (state.borrow_and_update().clone(), shared.missing_image());
+            shared.change_readiness(|readiness| {
+                (readiness.engine, readiness.image) = (engine, image);
+            });
+            tokio::select! {
+                changed = state.changed() => if changed.is_err() { return },
+                _ = look.tick() => {}
             }
         }
     };

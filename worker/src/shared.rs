@@ -55,6 +55,9 @@ pub(crate) struct Readiness {
     pub(crate) queue: Option<String>,
     /// The container engine cannot be reached, and jobs need it.
     pub(crate) engine: Option<String>,
+    /// The image that most jobs run in is not there. A worker that fails at once would otherwise
+    /// take a pool's jobs faster than those that could run them.
+    pub(crate) image: Option<String>,
 }
 
 impl Shared {
@@ -64,7 +67,8 @@ impl Shared {
             return WorkerState::Draining;
         }
         let readiness = self.readiness.lock();
-        match readiness.queue.as_ref().or(readiness.engine.as_ref()) {
+        let Readiness { queue, engine, image } = &*readiness;
+        match queue.as_ref().or(engine.as_ref()).or(image.as_ref()) {
             Some(reason) => WorkerState::NotReady { reason: reason.clone() },
             None => WorkerState::Ready,
         }
@@ -80,6 +84,13 @@ impl Shared {
             self.look_again.notify_one();
             self.beat.notify_one();
         }
+    }
+
+    /// Why jobs that name no sandbox cannot run here, when their image is missing.
+    pub(crate) fn missing_image(&self) -> Option<String> {
+        let default = self.config.default_sandbox.as_ref()?;
+        let status = self.places.images().into_iter().find(|known| known.image == default.image)?;
+        (!status.ready).then_some(status.detail)
     }
 
     /// Takes a slot; it is free again when the returned value is dropped.

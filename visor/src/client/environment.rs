@@ -36,7 +36,7 @@ pub(crate) fn named_in(text: &str, all: &BTreeMap<String, String>) -> Chosen {
         if !words.contains(name.as_str()) || belongs_to_machine(name) {
             continue;
         }
-        let secret = looks_secret(name) || denied.contains(name);
+        let secret = looks_secret(name) || is_secret(value) || denied.contains(name);
         if secret && !allowed.contains(name) {
             chosen.withheld.push(name.clone());
         } else {
@@ -57,10 +57,40 @@ fn belongs_to_machine(name: &str) -> bool {
 
 fn looks_secret(name: &str) -> bool {
     let name = name.to_ascii_uppercase();
-    let endings =
-        ["TOKEN", "SECRET", "PASSWORD", "PASSWD", "PRIVATE_KEY", "API_KEY", "CREDENTIALS"];
-    endings.iter().any(|ending| name.ends_with(ending))
-        || (name.starts_with("AWS_") && name.contains("KEY"))
+    let whole = [
+        "TOKEN",
+        "KEY",
+        "APIKEY",
+        "PAT",
+        "PASS",
+        "PW",
+        "PWD",
+        "PASSPHRASE",
+        "AUTH",
+        "DSN",
+        "CERT",
+        "CREDENTIAL",
+        "CREDENTIALS",
+        "COOKIE",
+        "SESSION",
+    ];
+    let within = ["SECRET", "PASSWORD", "PASSWD", "PASSPHRASE", "TOKEN", "CREDENTIAL", "PRIVATE"];
+    name.split('_').any(|part| whole.contains(&part))
+        || within.iter().any(|word| name.contains(word))
+}
+
+/// Values that give themselves away, whatever they are called: an address with a password in it,
+/// keys with the beginnings that their makers give them.
+fn is_secret(value: &str) -> bool {
+    let beginnings = ["ghp_", "gho_", "ghs_", "github_pat_", "glpat-", "sk-", "sk_", "xox", "AKIA"];
+    let in_address = value
+        .split_once("://")
+        .and_then(|(_, rest)| rest.split(['/', '?', '#']).next())
+        .and_then(|authority| authority.rsplit_once('@'))
+        .is_some_and(|(user, _)| user.contains(':'));
+    in_address
+        || beginnings.iter().any(|beginning| value.starts_with(beginning))
+        || value.contains("-----BEGIN ")
 }
 
 #[cfg(test)]
@@ -83,5 +113,31 @@ mod tests {
         let chosen = named_in(text, &all);
         assert_eq!(chosen.env.keys().collect::<Vec<_>>(), ["DEPLOY_ENV", "NPM_TOKEN"]);
         assert_eq!(chosen.withheld, ["GITHUB_TOKEN"]);
+    }
+
+    #[test]
+    fn what_looks_like_a_secret_by_name_or_value_stays() {
+        let secret = [
+            ("DATABASE_URL", "postgres://app:hunter2@db/app"),
+            ("STRIPE_KEY", "x"),
+            ("GITHUB_PAT", "x"),
+            ("PGPASSPHRASE", "x"),
+            ("AWS_ACCESS_KEY_ID", "x"),
+            ("BASIC_AUTH", "x"),
+            ("HARMLESS", "ghp_0123456789"),
+        ];
+        let plain = [
+            ("DATABASE_HOST", "db"),
+            ("HOMEPAGE", "https://example.org/a@b:c"),
+            ("MONKEYS", "3"),
+            ("COMPASS", "north"),
+        ];
+        let all = secret.iter().chain(&plain);
+        let all: BTreeMap<String, String> =
+            all.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let text = all.keys().map(|name| format!("${name} ")).collect::<String>();
+        let chosen = named_in(&text, &all);
+        assert_eq!(chosen.withheld.len(), secret.len(), "{:?}", chosen.withheld);
+        assert_eq!(chosen.env.len(), plain.len(), "{:?}", chosen.env);
     }
 }

@@ -210,7 +210,7 @@ impl Core {
             };
         }
         match end {
-            End::Infrastructure(fault) if fault.retry && !self.cancelled => {
+            End::Infrastructure(fault) if self.may_try_again(fault) => {
                 self.faults += 1;
                 if self.faults < self.limits.faults {
                     // 0.5 s, 1 s, 2 s … 30 s: an engine that restarts is back within seconds.
@@ -233,6 +233,13 @@ impl Core {
         self.phase = Phase::Over;
         self.settled_by = Some(worker.clone());
         Decision::Settle { dead_letter }
+    }
+
+    /// A fault that another attempt may not meet. A check that must not run twice is tried again
+    /// only when it is certain that nothing of it has run.
+    fn may_try_again(&self, fault: &Fault) -> bool {
+        let certain = fault.code == "visor::sandbox::image_missing";
+        fault.retry && !self.cancelled && (self.limits.idempotent || certain)
     }
 
     fn cancel(&mut self) -> Decision {
@@ -395,6 +402,25 @@ mod tests {
         let overdue = job.apply(Event::CancelOverdue);
         assert_eq!(overdue, Decision::End { end: End::Cancelled, dead_letter: false });
         assert_eq!(job.apply(Event::CancelOverdue), Decision::Nothing);
+    }
+
+    #[test]
+    fn a_check_that_must_not_run_twice_is_not_tried_again_when_it_may_have_run() {
+        let limits = Limits { lost: 3, faults: 3, idempotent: false };
+        let fault = |code: &str| {
+            End::Infrastructure(Fault { code: code.into(), message: "m".into(), retry: true })
+        };
+        for (code, again) in
+            [("visor::worker::stopped", false), ("visor::sandbox::image_missing", true)]
+        {
+            let mut job = Core::new(Attempt(1), limits, Vec::new());
+            let one = worker("one");
+            job.apply(Event::Started { attempt: Attempt(1), worker: &one });
+            let end = fault(code);
+            let decision =
+                job.apply(Event::Outcome { attempt: Attempt(1), worker: &one, end: &end });
+            assert_eq!(matches!(decision, Decision::Requeue { .. }), again, "{code}: {decision:?}");
+        }
     }
 
     #[test]
