@@ -103,6 +103,12 @@ impl Captured {
         self.total == 0
     }
 
+    /// Bytes that the blob has at most: what was kept, and the note that stands where the limit cut
+    /// the middle out.
+    pub fn blob_limit(&self) -> u64 {
+        self.kept.saturating_add(1_024)
+    }
+
     /// The limit cut the stream.
     pub fn is_truncated(&self) -> bool {
         self.kept < self.total

@@ -224,19 +224,34 @@ fn in_place(path: &Path) -> Workspace {
 async fn a_missing_image_is_named_early_with_its_pool() {
     let engine = engine!(start_or_skip, "a_missing_image_is_named_early");
     let mut config = in_sandbox(&engine, "image");
-    config.default_sandbox = Some(SandboxSpec::new("default", "visor/absent:none"));
-    config.images = vec![IMAGE.into()];
+    config.images = vec!["visor/absent:none".into()];
     let mut desk = Desk::open(config).await;
     let heartbeat =
         desk.heartbeat(|heartbeat| heartbeat.images.iter().any(|image| image.ready)).await;
     let absent = heartbeat.images.iter().find(|image| image.image == "visor/absent:none").unwrap();
     assert!(!absent.ready && absent.detail.contains("`default`"), "{absent:?}");
-    let outcome = desk.run(&command(1, "true")).await;
+    let absent = SandboxSpec::new("absent", "visor/absent:none");
+    let job = Job { placement: Placement::Sandbox(Box::new(absent)), ..command(1, "true") };
+    let outcome = desk.run(&job).await;
     let End::Infrastructure(fault) = outcome.end else { panic!("{:?}", outcome.end) };
     assert_eq!((fault.code.as_str(), fault.retry), ("visor::sandbox::image_missing", true));
     assert!(
         fault.message.contains("visor/absent:none") && fault.message.contains("pool `default`")
     );
+    desk.worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_without_its_pools_image_is_not_ready_and_says_which() {
+    let engine = engine!(start_or_skip, "a_worker_without_its_pools_image");
+    let mut config = in_sandbox(&engine, "no-image");
+    config.default_sandbox = Some(SandboxSpec::new("default", "visor/absent:none"));
+    let mut desk = Desk::open(config).await;
+    desk.heartbeat(|heartbeat| match &heartbeat.state {
+        WorkerState::NotReady { reason } => reason.contains("visor/absent:none"),
+        WorkerState::Ready | WorkerState::Draining => false,
+    })
+    .await;
     desk.worker.stop().await;
 }
 

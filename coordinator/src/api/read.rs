@@ -194,7 +194,7 @@ impl Service {
         let Some(hash) = captured.blob else {
             return Ok(String::from_utf8_lossy(&captured.inline).into_owned());
         };
-        match self.services.bus.get_blob(hash, captured.kept).await {
+        match self.services.bus.get_blob(hash, captured.blob_limit()).await {
             Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
             // Large outputs may have been cleared away; their end is still here.
             Err(visor_transport::BusError::NoBlob { .. }) => {

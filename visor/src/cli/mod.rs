@@ -117,3 +117,11 @@ mod tests {
         insta::assert_debug_snapshot!(cli.run.selection());
     }
 }
+
+/// Tells an operator what was said in vain, so that nobody believes it in force.
+fn say_without_meaning(args: &role_args::RoleArgs, role: role_args::Role, context: Context) {
+    let mark = context.terminal.err.yellow("!");
+    for line in args.without_meaning(role) {
+        crate::render::terminal::eprint(&format!("  {mark} {line}\n"));
+    }
+}

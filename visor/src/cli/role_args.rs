@@ -40,7 +40,7 @@ pub(crate) struct RoleArgs {
 /// Where a worker runs the checks that name no sandbox.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ExecutionArgs {
-    /// Where checks without a sandbox of their own run [default: sandbox; `visor serve`: host]
+    /// Where checks without a sandbox of their own run [default: sandbox; `visor serve` on a loopback address: host]
     #[arg(long, value_name = "WHERE", env = "VISOR_EXECUTION")]
     pub(crate) execution: Option<ExecutionArg>,
     /// The image of the pool's sandbox
@@ -69,7 +69,44 @@ pub(crate) enum LogFormat {
     Json,
 }
 
+/// The services that share [`RoleArgs`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// `visor serve`
+    Serve,
+    /// `visor coordinator`
+    Coordinator,
+    /// `visor worker`
+    Worker,
+}
+
 impl RoleArgs {
+    /// What was said and means nothing to this service: one line each, for its operator.
+    pub(crate) fn without_meaning(&self, role: Role) -> Vec<String> {
+        let execution = &self.execution;
+        let works = [
+            (self.slots.is_some(), "--slots"),
+            (execution.execution.is_some(), "--execution"),
+            (execution.image.is_some(), "--image"),
+            (execution.docker.is_some(), "--docker"),
+        ];
+        let (said, why): (Vec<(bool, &str)>, &str) = match role {
+            Role::Serve => (
+                vec![(self.nats.is_some(), "--nats")],
+                "`visor serve` is one machine without NATS; `visor coordinator` and `visor worker` use it",
+            ),
+            Role::Coordinator => {
+                (works.to_vec(), "a coordinator runs no checks; say it to `visor worker`")
+            }
+            Role::Worker => (
+                vec![(self.config.is_some(), "--config")],
+                "the coordinator holds the fleet's settings; say it to `visor coordinator`",
+            ),
+        };
+        let flags = said.into_iter().filter(|(said, _)| *said);
+        flags.map(|(_, flag)| format!("{flag} has no meaning here: {why}")).collect()
+    }
+
     /// Slots: what was said, or one for each core.
     pub(crate) fn slots(&self) -> u32 {
         self.slots.unwrap_or_else(|| {

@@ -1,7 +1,7 @@
 //! `visor serve`
 
 use super::Context;
-use super::role_args::RoleArgs;
+use super::role_args::{Role, RoleArgs};
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
 use crate::roles::serve;
@@ -9,5 +9,6 @@ use crate::{logging, runtime};
 
 pub(super) fn execute(args: RoleArgs, context: Context) -> Result<ExitCode, Failure> {
     let _logging = logging::for_service("visor-serve", args.log_format, context.terminal.err)?;
+    super::say_without_meaning(&args, Role::Serve, context);
     runtime::service()?.block_on(serve::run(args, context.terminal.err))
 }

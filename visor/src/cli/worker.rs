@@ -4,7 +4,7 @@ use clap::Args;
 use visor_protocol::ids::WorkerId;
 
 use super::Context;
-use super::role_args::RoleArgs;
+use super::role_args::{Role, RoleArgs};
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
 use crate::roles::worker;
@@ -24,6 +24,7 @@ impl WorkerArgs {
     pub(super) fn execute(self, context: Context) -> Result<ExitCode, Failure> {
         let style = context.terminal.err;
         let _logging = logging::for_service("visor-worker", self.role.log_format, style)?;
+        super::say_without_meaning(&self.role, Role::Worker, context);
         runtime::service()?.block_on(worker::run(self, style))
     }
 }

@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use visor_protocol::api::{ApiError, Request, Response};
 use visor_protocol::event::{News, Notice};
 use visor_protocol::ids::{Attempt, ContentHash, RunId, WorkerId};
+use visor_protocol::result::CheckState;
 use visor_protocol::worker::{LogChunk, Ticket};
 
 use super::sse::Parser;
@@ -275,6 +276,15 @@ impl Watch for HttpWatch {
     }
 }
 
+/// The notice of a check's end, as that of its beginning.
+fn begun(notice: &Notice) -> Notice {
+    let mut begun = notice.clone();
+    if let News::Check { state, ran_ms, why, .. } = &mut begun.what {
+        (*state, *ran_ms, *why) = (CheckState::Running, None, None);
+    }
+    begun
+}
+
 /// Reads the run's events, and starts again whenever the stream breaks.
 async fn stream(request: RequestBuilder, reader: Option<HttpBackend>, news: mpsc::Sender<Seen>) {
     const PAUSES_MS: [u64; 5] = [20, 50, 100, 500, 2_000];
@@ -298,6 +308,10 @@ async fn stream(request: RequestBuilder, reader: Option<HttpBackend>, news: mpsc
                             if let Some(reader) = &reader
                                 && let Some(output) = output_of(reader, &notice).await
                             {
+                                // Whoever shows it has to know whose it is, and the first that is
+                                // heard of a quick check may be its end.
+                                let begun = Seen::Notices(vec![begun(&notice)]);
+                                let _ = news.send(begun).await;
                                 for chunk in output {
                                     let _ = news.send(Seen::Log(chunk)).await;
                                 }

@@ -356,7 +356,7 @@ impl State {
 /// The kept bytes of a stream: those that travelled inline, or the blob's.
 async fn fetch(services: &Services, captured: &Captured) -> Bytes {
     let Some(hash) = captured.blob else { return captured.inline.clone() };
-    match services.bus.get_blob(hash, captured.kept).await {
+    match services.bus.get_blob(hash, captured.blob_limit()).await {
         Ok(bytes) => bytes,
         Err(error) => {
             tracing::warn!(%error, "large output cannot be read; its end is used");
