@@ -97,6 +97,14 @@ impl Cli {
     }
 }
 
+/// Tells an operator what was said in vain, so that nobody believes it in force.
+fn say_without_meaning(args: &role_args::RoleArgs, role: role_args::Role, context: Context) {
+    let mark = context.terminal.err.yellow("!");
+    for line in args.without_meaning(role) {
+        crate::render::terminal::eprint(&format!("  {mark} {line}\n"));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
@@ -115,13 +123,5 @@ mod tests {
         let cli = cli.unwrap();
         assert!(cli.command.is_none());
         insta::assert_debug_snapshot!(cli.run.selection());
-    }
-}
-
-/// Tells an operator what was said in vain, so that nobody believes it in force.
-fn say_without_meaning(args: &role_args::RoleArgs, role: role_args::Role, context: Context) {
-    let mark = context.terminal.err.yellow("!");
-    for line in args.without_meaning(role) {
-        crate::render::terminal::eprint(&format!("  {mark} {line}\n"));
     }
 }
