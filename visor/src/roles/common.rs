@@ -154,3 +154,16 @@ pub(crate) fn worker_failure(error: &WorkerError) -> Failure {
 pub(crate) fn memory_bus() -> Arc<dyn Bus> {
     Arc::new(visor_transport::MemoryBus::new(visor_transport::MemoryOptions::default()))
 }
+
+/// Files of runs that a one-machine server keeps at most.
+const KEPT_FILES_BYTES: u64 = 4 * 1024 * 1024 * 1024;
+
+/// The bus of a server whose accepted runs outlive it: their files lie on the disk, as its journal
+/// does.
+pub(crate) fn durable_memory_bus(data_dir: &std::path::Path) -> Arc<dyn Bus> {
+    Arc::new(visor_transport::MemoryBus::new(visor_transport::MemoryOptions {
+        blob_bytes: KEPT_FILES_BYTES,
+        blob_folder: Some(data_dir.join("blobs")),
+        ..visor_transport::MemoryOptions::default()
+    }))
+}

@@ -35,7 +35,7 @@ pub(crate) async fn run(args: RoleArgs, style: Style) -> Result<ExitCode, Failur
         false => Execution::Sandbox,
     };
     let worker = common::worker_config(&args, id, usual, data_dir.join("worker"));
-    let bus = common::memory_bus();
+    let bus = common::durable_memory_bus(&data_dir);
 
     let mut block = Block::new("serve");
     block.fact("data", data_dir.display().to_string());

@@ -1,17 +1,21 @@
 //! Bytes by their hash, up to a bounded total.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use visor_protocol::ids::ContentHash;
 
+use super::folder::Folder;
 use crate::{BusError, content};
 
 #[derive(Debug)]
 pub(super) struct Blobs {
     kept: Mutex<Kept>,
     limit: u64,
+    /// Where they lie instead, when they are to outlive the process.
+    folder: Option<Folder>,
 }
 
 #[derive(Debug, Default)]
@@ -21,11 +25,15 @@ struct Kept {
 }
 
 impl Blobs {
-    pub(super) fn new(limit: u64) -> Self {
-        Self { kept: Mutex::default(), limit }
+    pub(super) fn new(limit: u64, folder: Option<PathBuf>) -> Self {
+        let folder = folder.map(|path| Folder::new(path, limit));
+        Self { kept: Mutex::default(), limit, folder }
     }
 
     pub(super) async fn put(&self, bytes: Bytes) -> Result<ContentHash, BusError> {
+        if let Some(folder) = &self.folder {
+            return folder.put(bytes).await;
+        }
         let hash = content::hash(&bytes).await?;
         let mut kept = self.kept.lock();
         if kept.by_hash.contains_key(&hash) {
@@ -46,7 +54,10 @@ impl Blobs {
         Ok(hash)
     }
 
-    pub(super) fn get(&self, hash: ContentHash, limit: u64) -> Result<Bytes, BusError> {
+    pub(super) async fn get(&self, hash: ContentHash, limit: u64) -> Result<Bytes, BusError> {
+        if let Some(folder) = &self.folder {
+            return folder.get(hash, limit).await;
+        }
         let bytes = self.kept.lock().by_hash.get(&hash).cloned();
         let bytes = bytes.ok_or(BusError::NoBlob { hash })?;
         if bytes.len() as u64 > limit {
@@ -60,6 +71,9 @@ impl Blobs {
     }
 
     pub(super) fn contains(&self, hash: ContentHash) -> bool {
-        self.kept.lock().by_hash.contains_key(&hash)
+        match &self.folder {
+            Some(folder) => folder.contains(hash),
+            None => self.kept.lock().by_hash.contains_key(&hash),
+        }
     }
 }

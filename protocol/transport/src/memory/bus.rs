@@ -1,6 +1,7 @@
 //! [`MemoryBus`] and its options.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -39,6 +40,8 @@ pub struct MemoryOptions {
     pub event_bytes: usize,
     /// Bytes of all blobs.
     pub blob_bytes: u64,
+    /// A directory for blobs that are to outlive the process; in memory when absent.
+    pub blob_folder: Option<PathBuf>,
 }
 
 impl Default for MemoryOptions {
@@ -53,6 +56,7 @@ impl Default for MemoryOptions {
             subscriber_bytes: 64 * 1024 * 1024,
             event_bytes: 256 * 1024,
             blob_bytes: 512 * 1024 * 1024,
+            blob_folder: None,
         }
     }
 }
@@ -82,7 +86,7 @@ impl MemoryBus {
             core: Arc::new(Core::new(limits)),
             queues: RwLock::default(),
             events: Events::new(options.event_bytes),
-            blobs: Blobs::new(options.blob_bytes),
+            blobs: Blobs::new(options.blob_bytes, options.blob_folder.clone()),
             closed: AtomicBool::new(false),
             options,
         }
@@ -249,7 +253,7 @@ impl Bus for MemoryBus {
 
     async fn get_blob(&self, hash: ContentHash, limit: u64) -> Result<Bytes, BusError> {
         self.open()?;
-        self.blobs.get(hash, limit)
+        self.blobs.get(hash, limit).await
     }
 
     async fn has_blob(&self, hash: ContentHash) -> Result<bool, BusError> {

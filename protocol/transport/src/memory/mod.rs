@@ -1,6 +1,7 @@
 //! The bus within one process.
 //!
-//! Nothing leaves the process, so nothing survives it: whoever needs durability keeps a journal.
+//! Nothing leaves the process, so nothing survives it but blobs, where a folder is given for them:
+//! whoever needs durability keeps a journal.
 //! It works under paused time and on either runtime of tokio, and starts no task per message.
 //!
 //! - [`bus`]: [`MemoryBus`] and its options
@@ -9,6 +10,7 @@
 //! - `ledger`: the bookkeeping of a work queue, free of locks and tasks
 //! - `dedupe`: message ids seen of late
 //! - `blobs`: bytes by their hash
+//! - `folder`: the same in a directory, for a server that is started again
 //! - `events`: the latest recorded events
 
 mod blobs;
@@ -16,6 +18,7 @@ pub mod bus;
 mod core;
 mod dedupe;
 mod events;
+mod folder;
 mod ledger;
 mod queue;
 
