@@ -117,7 +117,7 @@ impl Coordinator {
         clock: Arc<dyn Clock>,
         probe: Probe,
     ) -> Result<CoordinatorHandle, StartError> {
-        if config.serve_api && bus.info().remote {
+        if bus.info().remote {
             refuse_second(&config, &*bus, &*clock).await?;
         }
         bus.ensure_queue(&Queue::Results(config.shard)).await?;
@@ -192,19 +192,17 @@ impl Coordinator {
         restore(&services, &channels).await?;
         services.tasks.spawn(recover(Arc::clone(&services), channels, stop.clone()));
         services.tasks.spawn(results::run(Arc::clone(&services), stop.clone()));
-        if services.config.serve_api {
-            for operation in [ApiOperation::Submit, ApiOperation::Read, ApiOperation::Operate] {
-                // Before anybody is told that it is ready: no request finds nobody.
-                let subject = api::subject(&services, operation);
-                let requests = services.bus.subscribe(&subject.into()).await?;
-                services.tasks.spawn(serve_bus(
-                    Arc::clone(&services),
-                    Arc::clone(&service),
-                    operation,
-                    requests,
-                    stop.clone(),
-                ));
-            }
+        for operation in [ApiOperation::Submit, ApiOperation::Read, ApiOperation::Operate] {
+            // Before anybody is told that it is ready: no request finds nobody.
+            let subject = api::subject(&services, operation);
+            let requests = services.bus.subscribe(&subject.into()).await?;
+            services.tasks.spawn(serve_bus(
+                Arc::clone(&services),
+                Arc::clone(&service),
+                operation,
+                requests,
+                stop.clone(),
+            ));
         }
         Ok(CoordinatorHandle { service, services, root, stop, stopped })
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use visor_engine::{CheckIndex, Effect, Evaluation, Event, Plan, RunMachine};
 use visor_protocol::api::Submission;
-use visor_protocol::event::{Expression, Recorded, RunEvent};
+use visor_protocol::event::{Recorded, RunEvent};
 use visor_protocol::ids::{Attempt, CheckName, JobId, PoolName, RunId, WorkerId};
 use visor_protocol::outcome::{Captured, End, Fault, Outcome, Usage};
 use visor_protocol::result::{CheckReport, CheckState, RunReport, RunState, RunSummary};
@@ -353,13 +353,4 @@ fn tail(stdout: &Captured, stderr: &Captured) -> String {
     let lines: Vec<&str> = text.trim_end().lines().collect();
     let first = lines.len().saturating_sub(TAIL_LINES);
     lines[first..].join("\n")
-}
-
-/// Which expression, for the journal.
-pub(crate) fn evaluated(
-    name: CheckName,
-    which: Expression,
-    value: Result<serde_json::Value, String>,
-) -> RunEvent {
-    RunEvent::Evaluated { check: name, which, value }
 }

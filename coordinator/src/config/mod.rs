@@ -29,8 +29,6 @@ pub struct CoordinatorConfig {
     pub keep_runs: usize,
     /// The worker is in this process and shares its files, so a run may use a directory in place.
     pub shares_files: bool,
-    /// Listen for requests on the bus.
-    pub serve_api: bool,
     /// Configurations and plans that are kept ready.
     pub plan_cache: NonZeroUsize,
 }
@@ -71,7 +69,6 @@ impl Default for CoordinatorConfig {
             max_open_runs: 100_000,
             keep_runs: 100_000,
             shares_files: false,
-            serve_api: true,
             plan_cache: NonZeroUsize::new(256).expect("256 is not zero"),
         }
     }

@@ -21,7 +21,7 @@ use visor_protocol::time::Timestamp;
 use visor_protocol::worker::Ticket;
 
 use super::tell;
-use crate::channel::book::{self, Phase, RunBook};
+use crate::channel::book::{Phase, RunBook};
 use crate::channel::check::{self, CheckActor};
 use crate::gauges::Gauges;
 use crate::probe::ProbePoint;
@@ -186,7 +186,8 @@ impl Actor for BranchActor {
             Msg::RetryCommit => state.write(&me),
             Msg::Evaluated(evaluation, value) => {
                 let name = state.book()?.check_name(evaluation.check).clone();
-                state.record(book::evaluated(name, evaluation.which, value))?;
+                let which = evaluation.which;
+                state.record(RunEvent::Evaluated { check: name, which, value })?;
             }
             Msg::Started { ticket, worker, at } => {
                 // Not worth a commit of its own: a restart learns it from the worker's heartbeat.
@@ -332,11 +333,8 @@ impl State {
 
     fn take(&mut self, effects: Vec<Effect>) -> Result<(), ActorProcessingErr> {
         for effect in effects {
-            if let Some((seq, check)) = tell::started(&effect) {
-                self.queue(seq, check)?;
-                continue;
-            }
             match effect {
+                Effect::Start { seq, check } => self.queue(seq, check)?,
                 Effect::Evaluate(evaluation) => {
                     self.pending.actions.push(Action::Evaluate(*evaluation));
                 }
@@ -355,7 +353,6 @@ impl State {
                     self.record(RunEvent::Finished { state })?;
                     self.pending.finished = true;
                 }
-                Effect::Start { .. } => {}
             }
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! From journal events to what the world is told.
 
-use visor_engine::{CheckIndex, Effect};
+use visor_engine::CheckIndex;
 use visor_protocol::event::{Expression, News, Notice, Recorded, RunEvent};
 use visor_protocol::ids::JobId;
 use visor_protocol::outcome::Fault;
@@ -168,16 +168,4 @@ fn unrun(
             why: Some(why),
         },
     )
-}
-
-/// The check that an effect starts, when it starts one.
-pub(super) fn started(effect: &Effect) -> Option<(u32, CheckIndex)> {
-    match effect {
-        Effect::Start { seq, check } => Some((*seq, *check)),
-        Effect::Evaluate(_)
-        | Effect::Skip { .. }
-        | Effect::Fail { .. }
-        | Effect::Cancel { .. }
-        | Effect::Finish { .. } => None,
-    }
 }
