@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use visor_coordinator::store::memory::MemoryBackend;
-use visor_coordinator::store::{Backend, Batch, Journal, StoreError};
+use visor_coordinator::store::{Backend, Journal, RunWrite, StoreError};
 use visor_protocol::api::DeadLetter;
 use visor_protocol::event::Recorded;
 use visor_protocol::ids::RunId;
@@ -29,7 +29,7 @@ impl Disk {
 }
 
 impl Backend for Disk {
-    fn commit(&self, batches: &[Batch]) -> Result<(), StoreError> {
+    fn commit(&self, batches: &[RunWrite]) -> Result<(), StoreError> {
         self.room().and_then(|()| self.memory.commit(batches))
     }
 
@@ -68,7 +68,7 @@ impl Backend for Disk {
 
 async fn commit(journal: &Journal) -> Result<(), StoreError> {
     let (sender, committed) = tokio::sync::oneshot::channel();
-    journal.commit(Batch::new(run_id(1), 0), move |result| _ = sender.send(result));
+    journal.commit(RunWrite::new(run_id(1), 0), move |result| _ = sender.send(result));
     committed.await.expect("the journal answers")
 }
 
@@ -88,7 +88,7 @@ async fn a_journal_that_was_full_is_usable_again_without_anybody_trying() {
 #[tokio::test]
 async fn a_panic_of_whoever_waits_does_not_end_the_journal() {
     let journal = Journal::start(Arc::new(Disk::default()), 10).unwrap();
-    journal.commit(Batch::new(run_id(1), 0), |_| panic!("on purpose"));
+    journal.commit(RunWrite::new(run_id(1), 0), |_| panic!("on purpose"));
     commit(&journal).await.unwrap();
     journal.stop();
 }

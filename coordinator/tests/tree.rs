@@ -17,7 +17,7 @@ use visor_protocol::event::RunEvent;
 use visor_protocol::outcome::{End, Fault};
 use visor_protocol::result::{CheckState, RunState};
 use visor_testkit::build::noop_config;
-use visor_testkit::{FakeWorkerOptions, Scripted, eventually};
+use visor_testkit::{FakeWorkerOptions, Scripted, eventually, eventually_some};
 
 const CHAIN: &str = "
 version: '1.0'
@@ -246,6 +246,38 @@ async fn a_restarted_coordinator_takes_up_what_was_open() {
     assert_eq!(report.summary.counts.passed, 40);
     fleet.stop_coordinator().await;
     assert_settled_once(directory.path(), run, 40);
+}
+
+#[tokio::test]
+async fn faults_from_before_a_restart_are_not_counted_as_lost_workers() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut fleet = Fleet::durable(directory.path()).await;
+    fleet.stop_coordinator().await;
+    fleet.config.fleet.lost_worker_attempts = 2;
+    fleet.start_coordinator(Probe::default()).await;
+    let fault = Fault {
+        code: "visor::sandbox::engine_down".into(),
+        message: "the engine does not answer".into(),
+        retry: true,
+    };
+    let broken = FakeWorkerOptions::new("broken", 1)
+        .script(move |_| Scripted::end(End::Infrastructure(fault.clone()), Duration::ZERO));
+    let broken = fleet.worker(broken).await;
+    let run = fleet.submit(1, &noop_config(1)).await;
+    eventually_some("two attempts met the fault", async || {
+        (fleet.report(run).await.checks[0].attempts >= 3).then_some(())
+    })
+    .await;
+    broken.kill().await;
+    fleet.stop_coordinator().await;
+    fleet.start_coordinator(Probe::default()).await;
+    let hangs = FakeWorkerOptions::new("doomed", 1).script(|_| Scripted::hang());
+    let doomed = fleet.worker(hangs).await;
+    eventually("the doomed worker has it", || doomed.held().len() == 1).await;
+    doomed.kill().await;
+    let _good = fleet.worker(FakeWorkerOptions::new("good", 1)).await;
+    let report = fleet.finished(run).await;
+    assert_eq!(report.summary.state, RunState::Passed, "{:?}", report.checks[0].fault);
 }
 
 #[tokio::test]

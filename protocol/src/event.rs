@@ -61,6 +61,12 @@ pub enum RunEvent {
         attempt: Attempt,
         /// Why the earlier one came to nothing.
         why: String,
+        /// Which of the bounded numbers of tries it used up.
+        #[serde(default)]
+        cause: Cause,
+        /// No worker is asked before this; at once when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        not_before: Option<Timestamp>,
     },
     /// The job is over.
     Settled {
@@ -89,6 +95,20 @@ pub enum RunEvent {
         /// How.
         state: RunState,
     },
+}
+
+/// Why an attempt came to nothing. Each kind has a bound of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// Its worker was lost. Journals that do not say are read so: a job that may kill its workers
+    /// is better given up too early than too late.
+    #[default]
+    Lost,
+    /// Something outside the check kept it from running.
+    Fault,
+    /// Its worker stopped it although nobody had asked.
+    Stopped,
 }
 
 /// The expressions a check has.

@@ -9,11 +9,13 @@ use std::time::Duration;
 use visor_engine::{CheckIndex, Effect, Evaluation, Event, Plan, RunMachine};
 use visor_protocol::api::Submission;
 use visor_protocol::event::{Recorded, RunEvent};
-use visor_protocol::ids::{Attempt, CheckName, JobId, PoolName, RunId, WorkerId};
+use visor_protocol::ids::{CheckName, JobId, PoolName, RunId, WorkerId};
 use visor_protocol::outcome::{Captured, End, Fault, Outcome, Usage};
 use visor_protocol::result::{CheckReport, CheckState, RunReport, RunState, RunSummary};
 use visor_protocol::time::Timestamp;
 use visor_protocol::worker::Ticket;
+
+use super::check::Tries;
 
 /// How a job stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,14 +33,14 @@ pub(crate) enum Phase {
 pub(crate) struct JobEntry {
     pub(crate) check: CheckIndex,
     pub(crate) pool: PoolName,
-    pub(crate) attempt: Attempt,
+    pub(crate) tries: Tries,
+    /// The next attempt waits until then.
+    pub(crate) not_before: Option<Timestamp>,
     pub(crate) phase: Phase,
     pub(crate) queued_at: Timestamp,
     pub(crate) started_at: Option<Timestamp>,
     pub(crate) finished_at: Option<Timestamp>,
     pub(crate) worker: Option<WorkerId>,
-    /// Why earlier attempts came to nothing.
-    pub(crate) history: Vec<String>,
     ended: Option<String>,
     fault: Option<Fault>,
     tail: String,
@@ -124,13 +126,13 @@ impl RunBook {
                 self.jobs.push(JobEntry {
                     check,
                     pool: pool.clone(),
-                    attempt: Attempt::FIRST,
+                    tries: Tries::default(),
+                    not_before: None,
                     phase: Phase::Queued,
                     queued_at: recorded.at,
                     started_at: None,
                     finished_at: None,
                     worker: None,
-                    history: Vec::new(),
                     ended: None,
                     fault: None,
                     tail: String::new(),
@@ -149,11 +151,13 @@ impl RunBook {
                 let check = entry.check;
                 self.machine.apply(Event::Started { check })
             }
-            RunEvent::Requeued { job, attempt, why } => {
+            RunEvent::Requeued { job, attempt, why, cause, not_before } => {
                 if let Some(entry) = self.jobs.get_mut(job.seq as usize) {
+                    entry.tries.count(*cause);
+                    entry.tries.attempt = *attempt;
+                    entry.tries.history.push(why.clone());
+                    entry.not_before = *not_before;
                     entry.phase = Phase::Queued;
-                    entry.attempt = *attempt;
-                    entry.history.push(why.clone());
                     entry.worker = None;
                     entry.started_at = None;
                     let check = entry.check;
@@ -230,7 +234,7 @@ impl RunBook {
     }
 
     pub(crate) fn ticket(&self, seq: u32) -> Option<Ticket> {
-        let attempt = self.jobs.get(seq as usize)?.attempt;
+        let attempt = self.jobs.get(seq as usize)?.tries.attempt;
         Some(Ticket { job: JobId { run: self.run(), seq }, attempt })
     }
 
@@ -311,8 +315,8 @@ impl JobEntry {
 
     fn fill(&self, job: JobId, report: &mut CheckReport) {
         report.job = Some(job);
-        report.attempts = self.attempt.0;
-        report.history.clone_from(&self.history);
+        report.attempts = self.tries.attempt.0;
+        report.history.clone_from(&self.tries.history);
         report.worker.clone_from(&self.worker);
         report.image.clone_from(&self.image);
         report.queued_at = Some(self.queued_at);
@@ -335,6 +339,7 @@ pub(crate) fn in_words(end: &End) -> String {
         End::TimedOut => "timed out".into(),
         End::Cancelled => "cancelled".into(),
         End::OutOfMemory => "out of memory".into(),
+        End::OutOfDisk { .. } => "out of disk".into(),
         End::Infrastructure(fault) => fault.code.clone(),
     }
 }

@@ -24,9 +24,6 @@ pub struct RunWrite {
     pub dead_letters: Vec<Vec<u8>>,
 }
 
-/// What one branch writes at once.
-pub type Batch = RunWrite;
-
 impl RunWrite {
     /// An empty write for a run whose history has `first` events.
     pub fn new(run: RunId, first: u32) -> Self {

@@ -15,7 +15,7 @@ use visor_protocol::event::Recorded;
 use visor_protocol::ids::RunId;
 use visor_protocol::result::RunSummary;
 
-use super::batch::{Batch, decode};
+use super::batch::{RunWrite, decode};
 use super::{Backend, StoreError};
 
 const EVENTS: TableDefinition<'_, &[u8; 20], &[u8]> = TableDefinition::new("events");
@@ -148,7 +148,7 @@ fn read_error(error: impl Into<redb::Error>) -> StoreError {
 }
 
 impl Backend for DiskBackend {
-    fn commit(&self, batches: &[Batch]) -> Result<(), StoreError> {
+    fn commit(&self, batches: &[RunWrite]) -> Result<(), StoreError> {
         self.write(|transaction| {
             let mut events = transaction.open_table(EVENTS)?;
             let mut summaries = transaction.open_table(SUMMARIES)?;

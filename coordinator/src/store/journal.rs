@@ -13,10 +13,10 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::batch::Batch;
+use super::batch::RunWrite;
 use super::{Backend, StoreError};
 
-/// Batches that one transaction takes at most.
+/// Writes that one transaction takes at most.
 const GROUP: usize = 4_096;
 
 /// Old runs are pruned when this many further ones have finished: often enough that a busy
@@ -29,7 +29,7 @@ const PROBE_AFTER: Duration = Duration::from_secs(1);
 type Done = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 
 enum Command {
-    Commit(Batch, Done),
+    Commit(RunWrite, Done),
     Stop,
 }
 
@@ -81,7 +81,11 @@ impl Journal {
     }
 
     /// Commits a batch and calls `done` from the writer's thread, which must not wait.
-    pub fn commit(&self, batch: Batch, done: impl FnOnce(Result<(), StoreError>) + Send + 'static) {
+    pub fn commit(
+        &self,
+        batch: RunWrite,
+        done: impl FnOnce(Result<(), StoreError>) + Send + 'static,
+    ) {
         let Some(queue) = &self.queue else {
             let result = self.backend.commit(&[batch]);
             self.shared.note(&result, 1);

@@ -8,7 +8,7 @@ use visor_protocol::event::Recorded;
 use visor_protocol::ids::RunId;
 use visor_protocol::result::RunSummary;
 
-use super::batch::{Batch, decode};
+use super::batch::{RunWrite, decode};
 use super::{Backend, StoreError};
 
 /// The journal in memory.
@@ -26,7 +26,7 @@ struct State {
 }
 
 impl Backend for MemoryBackend {
-    fn commit(&self, batches: &[Batch]) -> Result<(), StoreError> {
+    fn commit(&self, batches: &[RunWrite]) -> Result<(), StoreError> {
         let mut state = self.state.lock();
         for batch in batches {
             let events = state.events.entry(batch.run).or_default();

@@ -10,7 +10,7 @@ pub mod disk;
 pub mod journal;
 pub mod memory;
 
-pub use batch::{Batch, RunWrite};
+pub use batch::RunWrite;
 pub use journal::Journal;
 
 use visor_protocol::api::DeadLetter;
@@ -64,7 +64,7 @@ pub trait Backend: Send + Sync + 'static {
     ///
     /// # Errors
     /// When the disk refuses; the backend then recovers by itself before the next call.
-    fn commit(&self, batches: &[Batch]) -> Result<(), StoreError>;
+    fn commit(&self, batches: &[RunWrite]) -> Result<(), StoreError>;
 
     /// Whether it can be written again after it could not: writes something large enough to need
     /// room, and takes it away.

@@ -13,7 +13,7 @@ use std::time::Duration;
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 use visor_engine::{CheckIndex, Effect, Evaluation, Plan};
 use visor_protocol::api::{ApiError, DeadLetter, Submission};
-use visor_protocol::event::{Notice, Recorded, RunEvent};
+use visor_protocol::event::{Cause, Notice, Recorded, RunEvent};
 use visor_protocol::ids::{Attempt, JobId, PoolName, WorkerId};
 use visor_protocol::outcome::{End, Fault, Outcome};
 use visor_protocol::result::{CheckResult, RunReport, RunState};
@@ -56,7 +56,7 @@ pub(crate) enum Msg {
     /// A worker runs the job.
     Started { ticket: Ticket, worker: WorkerId, at: Timestamp },
     /// The job needs another attempt.
-    Requeue { job: JobId, attempt: Attempt, why: String, after: Duration },
+    Requeue { job: JobId, attempt: Attempt, why: String, cause: Cause, after: Duration },
     /// The job is over.
     Settle {
         outcome: Box<Outcome>,
@@ -199,9 +199,10 @@ impl Actor for BranchActor {
                 services.notices.send(notices, submission.watched);
                 return Ok(());
             }
-            Msg::Requeue { job, attempt, why, after } => {
+            Msg::Requeue { job, attempt, why, cause, after } => {
                 Gauges::add(&state.arguments.services.gauges.attempts_requeued);
-                state.record(RunEvent::Requeued { job, attempt, why })?;
+                let not_before = (!after.is_zero()).then(|| state.now() + after);
+                state.record(RunEvent::Requeued { job, attempt, why, cause, not_before })?;
                 state.pending.actions.push(Action::Requeued { seq: job.seq, attempt, after });
             }
             Msg::Settle { outcome, result, dead_letter, ack } => {
@@ -531,7 +532,7 @@ impl State {
         if entry.phase == Phase::Settled {
             return;
         }
-        let (attempt, history) = (entry.attempt, entry.history.clone());
+        let (tries, not_before) = (entry.tries.clone(), entry.not_before);
         let job = JobId { run: self.arguments.submission.run, seq };
         let source = check::Source {
             submission: Arc::clone(&self.arguments.submission),
@@ -544,8 +545,8 @@ impl State {
         let services = Arc::clone(&self.arguments.services);
         let arguments = check::Arguments {
             source,
-            attempt,
-            history,
+            tries,
+            not_before,
             branch: me.clone(),
             run_span: self.span.clone(),
             services: Arc::clone(&services),

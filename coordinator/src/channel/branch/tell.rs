@@ -44,7 +44,7 @@ pub(super) fn of_event(book: &RunBook, recorded: &Recorded) -> Option<Notice> {
                 }
             })
         }
-        RunEvent::Requeued { job, attempt, why } => {
+        RunEvent::Requeued { job, attempt, why, .. } => {
             of_job(book, at, *job, CheckState::Queued, |news| {
                 if let News::Check { attempt: to, why: reason, .. } = news {
                     *to = Some(*attempt);
@@ -84,7 +84,7 @@ pub(super) fn of_event(book: &RunBook, recorded: &Recorded) -> Option<Notice> {
             let count = book.issue_count(check);
             of_job(book, at, job, state, |news| {
                 if let News::Check { attempt, worker, ran_ms, issues, .. } = news {
-                    *attempt = Some(entry.attempt);
+                    *attempt = Some(entry.tries.attempt);
                     worker.clone_from(&entry.worker);
                     *ran_ms = ran.map(|ran| ran.as_secs_f64() * 1e3);
                     *issues = count;

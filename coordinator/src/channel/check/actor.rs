@@ -15,7 +15,7 @@ use visor_protocol::time::Timestamp;
 use visor_protocol::worker::Ticket;
 use visor_transport::Queue;
 
-use super::core::{Core, Decision, Event, Limits};
+use super::core::{Core, Decision, Event, Limits, Tries};
 use super::render::Source;
 use crate::channel::branch;
 use crate::dispatch::core::{JobKey, Waiting};
@@ -56,8 +56,9 @@ pub(crate) enum Msg {
 /// What a check is started with.
 pub(crate) struct Arguments {
     pub(crate) source: Source,
-    pub(crate) attempt: Attempt,
-    pub(crate) history: Vec<String>,
+    pub(crate) tries: Tries,
+    /// The attempt waits until then: the journal says so to a check that is rebuilt.
+    pub(crate) not_before: Option<Timestamp>,
     pub(crate) branch: ActorRef<branch::Msg>,
     /// The span of the run, of which this check's is a child.
     pub(crate) run_span: tracing::Span,
@@ -70,6 +71,7 @@ pub(crate) struct CheckActor;
 pub(crate) struct State {
     source: Source,
     core: Core,
+    not_before: Option<Timestamp>,
     branch: ActorRef<branch::Msg>,
     /// From the asking until the check is over; workers' spans are its children.
     span: tracing::Span,
@@ -86,7 +88,7 @@ impl Actor for CheckActor {
         _: ActorRef<Msg>,
         arguments: Arguments,
     ) -> Result<State, ActorProcessingErr> {
-        let Arguments { source, attempt, history, branch, run_span, services } = arguments;
+        let Arguments { source, tries, not_before, branch, run_span, services } = arguments;
         let span = tracing::info_span!(
             parent: &run_span, "check", job.id = %source.job, check = source.name()
         );
@@ -96,7 +98,7 @@ impl Actor for CheckActor {
             faults: fleet.infrastructure_attempts,
             idempotent: source.planned().idempotent,
         };
-        Ok(State { core: Core::new(attempt, limits, history), source, branch, span, services })
+        Ok(State { core: Core::new(tries, limits), source, not_before, branch, span, services })
     }
 
     async fn handle(
@@ -106,7 +108,16 @@ impl Actor for CheckActor {
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            Msg::Begin { held_by: None } => state.submit(&me),
+            Msg::Begin { held_by: None } => {
+                let now = state.services.clock.now();
+                match state.not_before.filter(|at| *at > now) {
+                    Some(at) => {
+                        let attempt = state.core.attempt();
+                        me.send_after(at.since(now), move || Msg::Resubmit { attempt });
+                    }
+                    None => state.submit(&me),
+                }
+            }
             Msg::Begin { held_by: Some((worker, _)) } => {
                 let attempt = state.core.attempt();
                 let _ = state.core.apply(Event::Started { attempt, worker: &worker });
@@ -217,12 +228,12 @@ impl State {
             // Stale and Settle need the report they are about, and are met where it is at hand.
             Decision::Nothing | Decision::Run | Decision::Stale | Decision::Settle { .. } => {}
             Decision::End { end, dead_letter } => self.end(end, dead_letter),
-            Decision::Requeue { attempt, why, after } => {
+            Decision::Requeue { attempt, why, cause, after } => {
                 let job = self.source.job;
                 let earlier = Ticket { job, attempt: Attempt(attempt.0.saturating_sub(1)) };
                 self.services.dispatcher.withdraw(earlier);
                 self.services.fleet.forget(earlier);
-                self.tell(branch::Msg::Requeue { job, attempt, why, after });
+                self.tell(branch::Msg::Requeue { job, attempt, why, cause, after });
             }
             Decision::Stop { worker } => {
                 self.services.fleet.cancel(worker, vec![self.ticket()], "the run was cancelled");

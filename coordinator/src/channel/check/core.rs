@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use visor_protocol::event::Cause;
 use visor_protocol::ids::{Attempt, WorkerId};
 use visor_protocol::outcome::{End, Fault};
 
@@ -37,7 +38,7 @@ pub(super) enum Decision {
     /// The job ends without an outcome of a worker.
     End { end: End, dead_letter: bool },
     /// Another attempt, after this pause.
-    Requeue { attempt: Attempt, why: String, after: Duration },
+    Requeue { attempt: Attempt, why: String, cause: Cause, after: Duration },
     /// Tell the worker to stop.
     Stop { worker: WorkerId },
 }
@@ -51,6 +52,36 @@ pub(super) struct Limits {
     pub(super) faults: u32,
     /// It may be run twice.
     pub(super) idempotent: bool,
+}
+
+/// What became of a job's attempts so far.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Tries {
+    /// The present one.
+    pub(crate) attempt: Attempt,
+    /// Earlier ones that were lost with their workers.
+    pub(crate) lost: u32,
+    /// Earlier ones that could not be run.
+    pub(crate) faults: u32,
+    /// Why each earlier one came to nothing.
+    pub(crate) history: Vec<String>,
+}
+
+impl Default for Tries {
+    fn default() -> Self {
+        Self { attempt: Attempt::FIRST, lost: 0, faults: 0, history: Vec::new() }
+    }
+}
+
+impl Tries {
+    /// Counts an attempt that came to nothing.
+    pub(crate) fn count(&mut self, cause: Cause) {
+        match cause {
+            Cause::Lost => self.lost += 1,
+            Cause::Fault => self.faults += 1,
+            Cause::Stopped => {}
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,38 +99,24 @@ enum Phase {
 /// A job.
 #[derive(Debug)]
 pub(super) struct Core {
-    attempt: Attempt,
+    tries: Tries,
     phase: Phase,
     limits: Limits,
-    lost: u32,
-    faults: u32,
     cancelled: bool,
-    history: Vec<String>,
     settled_by: Option<WorkerId>,
 }
 
 impl Core {
-    pub(super) fn new(attempt: Attempt, limits: Limits, history: Vec<String>) -> Self {
-        // A job that was rebuilt has lost at least as many attempts as it is beyond the first.
-        let lost = attempt.0.saturating_sub(1);
-        Self {
-            attempt,
-            phase: Phase::Queued,
-            limits,
-            lost,
-            faults: 0,
-            cancelled: false,
-            history,
-            settled_by: None,
-        }
+    pub(super) fn new(tries: Tries, limits: Limits) -> Self {
+        Self { tries, phase: Phase::Queued, limits, cancelled: false, settled_by: None }
     }
 
     pub(super) fn attempt(&self) -> Attempt {
-        self.attempt
+        self.tries.attempt
     }
 
     pub(super) fn history(&self) -> &[String] {
-        &self.history
+        &self.tries.history
     }
 
     /// Who runs the current attempt.
@@ -120,7 +137,7 @@ impl Core {
             Event::Lost { attempt, why } => self.lost(attempt, why),
             Event::Outcome { attempt, worker, end } => self.outcome(attempt, worker, end),
             Event::Requeued { attempt } => {
-                if self.phase == Phase::Requeueing && attempt == self.attempt {
+                if self.phase == Phase::Requeueing && attempt == self.tries.attempt {
                     self.phase = Phase::Queued;
                     if self.cancelled {
                         return self.end(End::Cancelled, false);
@@ -141,7 +158,7 @@ impl Core {
     }
 
     fn started(&mut self, attempt: Attempt, worker: &WorkerId) -> Decision {
-        if attempt != self.attempt {
+        if attempt != self.tries.attempt {
             return Decision::Stale;
         }
         match &self.phase {
@@ -162,13 +179,13 @@ impl Core {
 
     fn lost(&mut self, attempt: Attempt, why: &str) -> Decision {
         let running = matches!(self.phase, Phase::Running(_) | Phase::Queued);
-        if attempt != self.attempt || !running {
+        if attempt != self.tries.attempt || !running {
             return Decision::Nothing;
         }
         if self.cancelled {
             return self.end(End::Cancelled, false);
         }
-        self.lost += 1;
+        self.tries.count(Cause::Lost);
         if !self.limits.idempotent {
             let fault = Fault {
                 code: "visor::worker::lost".into(),
@@ -179,24 +196,24 @@ impl Core {
             };
             return self.end(End::Infrastructure(fault), false);
         }
-        if self.lost >= self.limits.lost {
-            self.history.push(why.to_owned());
+        if self.tries.lost >= self.limits.lost {
+            self.tries.history.push(why.to_owned());
             let fault = Fault {
                 code: "visor::job::poison".into(),
                 message: format!(
                     "{} workers were lost while running it, so it is not tried again: {}",
-                    self.lost,
-                    self.history.join("; ")
+                    self.tries.lost,
+                    self.tries.history.join("; ")
                 ),
                 retry: false,
             };
             return self.end(End::Infrastructure(fault), true);
         }
-        self.again(why, Duration::ZERO)
+        self.again(why, Cause::Lost, Duration::ZERO)
     }
 
     fn outcome(&mut self, attempt: Attempt, worker: &WorkerId, end: &End) -> Decision {
-        if attempt != self.attempt || matches!(self.phase, Phase::Over | Phase::Requeueing) {
+        if attempt != self.tries.attempt || matches!(self.phase, Phase::Over | Phase::Requeueing) {
             return Decision::Stale;
         }
         if *end == End::Cancelled && !self.cancelled {
@@ -205,19 +222,20 @@ impl Core {
             return match &self.phase {
                 Phase::Running(holder) if holder != worker => Decision::Stale,
                 Phase::Running(_) | Phase::Queued | Phase::Requeueing | Phase::Over => {
-                    self.again(&format!("{worker} stopped it"), Duration::ZERO)
+                    self.again(&format!("{worker} stopped it"), Cause::Stopped, Duration::ZERO)
                 }
             };
         }
         match end {
             End::Infrastructure(fault) if self.may_try_again(fault) => {
-                self.faults += 1;
-                if self.faults < self.limits.faults {
+                self.tries.count(Cause::Fault);
+                if self.tries.faults < self.limits.faults {
                     // 0.5 s, 1 s, 2 s … 30 s: an engine that restarts is back within seconds.
-                    let pause = Duration::from_millis(500) * (1 << (self.faults - 1).min(6));
-                    return self.again(&fault.message, pause.min(Duration::from_secs(30)));
+                    let pause = Duration::from_millis(500) * (1 << (self.tries.faults - 1).min(6));
+                    let pause = pause.min(Duration::from_secs(30));
+                    return self.again(&fault.message, Cause::Fault, pause);
                 }
-                self.history.push(fault.message.clone());
+                self.tries.history.push(fault.message.clone());
                 self.settle(worker, true)
             }
             End::Infrastructure(_)
@@ -225,7 +243,8 @@ impl Core {
             | End::Signaled { .. }
             | End::TimedOut
             | End::Cancelled
-            | End::OutOfMemory => self.settle(worker, false),
+            | End::OutOfMemory
+            | End::OutOfDisk { .. } => self.settle(worker, false),
         }
     }
 
@@ -254,11 +273,11 @@ impl Core {
         }
     }
 
-    fn again(&mut self, why: &str, after: Duration) -> Decision {
-        self.history.push(why.to_owned());
-        self.attempt = self.attempt.next();
+    fn again(&mut self, why: &str, cause: Cause, after: Duration) -> Decision {
+        self.tries.history.push(why.to_owned());
+        self.tries.attempt = self.tries.attempt.next();
         self.phase = Phase::Requeueing;
-        Decision::Requeue { attempt: self.attempt, why: why.to_owned(), after }
+        Decision::Requeue { attempt: self.tries.attempt, why: why.to_owned(), cause, after }
     }
 
     fn end(&mut self, end: End, dead_letter: bool) -> Decision {
@@ -276,7 +295,7 @@ mod tests {
     }
 
     fn core() -> Core {
-        Core::new(Attempt(1), Limits { lost: 3, faults: 3, idempotent: true }, Vec::new())
+        Core::new(Tries::default(), Limits { lost: 3, faults: 3, idempotent: true })
     }
 
     const PASSED: End = End::Exited { code: 0 };
@@ -356,9 +375,23 @@ mod tests {
     }
 
     #[test]
+    fn a_rebuilt_job_has_lost_no_more_workers_than_it_had_before() {
+        let history = vec!["no engine".to_owned(), "no engine".to_owned()];
+        let tries = Tries { attempt: Attempt(3), lost: 0, faults: 2, history };
+        let mut job = Core::new(tries, Limits { lost: 2, faults: 3, idempotent: true });
+        let decision = job.apply(Event::Lost { attempt: Attempt(3), why: "w was lost" });
+        assert!(matches!(decision, Decision::Requeue { cause: Cause::Lost, .. }), "{decision:?}");
+        job.apply(Event::Requeued { attempt: Attempt(4) });
+        let fault = Fault { code: "c".into(), message: "no engine".into(), retry: true };
+        let (end, one) = (End::Infrastructure(fault), worker("one"));
+        let decision = job.apply(Event::Outcome { attempt: Attempt(4), worker: &one, end: &end });
+        assert_eq!(decision, Decision::Settle { dead_letter: true });
+    }
+
+    #[test]
     fn a_check_that_must_not_run_twice_fails_when_its_worker_is_lost() {
         let limits = Limits { lost: 3, faults: 3, idempotent: false };
-        let mut job = Core::new(Attempt(1), limits, Vec::new());
+        let mut job = Core::new(Tries::default(), limits);
         job.apply(Event::Started { attempt: Attempt(1), worker: &worker("w") });
         let decision = job.apply(Event::Lost { attempt: Attempt(1), why: "w was lost" });
         let Decision::End { end: End::Infrastructure(fault), dead_letter: false } = decision else {
@@ -413,7 +446,7 @@ mod tests {
         for (code, again) in
             [("visor::worker::stopped", false), ("visor::sandbox::image_missing", true)]
         {
-            let mut job = Core::new(Attempt(1), limits, Vec::new());
+            let mut job = Core::new(Tries::default(), limits);
             let one = worker("one");
             job.apply(Event::Started { attempt: Attempt(1), worker: &one });
             let end = fault(code);

@@ -8,4 +8,5 @@ mod core;
 mod render;
 
 pub(crate) use actor::{Arguments, CheckActor, Msg};
+pub(crate) use core::Tries;
 pub(crate) use render::Source;

@@ -72,7 +72,7 @@ impl History {
     /// The attempts that followed one that came to nothing.
     pub(crate) fn requeued(&self) -> Vec<Requeue> {
         let requeue = |recorded: &Recorded| match &recorded.event {
-            RunEvent::Requeued { job, attempt, why } => {
+            RunEvent::Requeued { job, attempt, why, .. } => {
                 Some(Requeue { seq: job.seq, attempt: *attempt, why: why.clone() })
             }
             _ => None,
