@@ -126,6 +126,9 @@ pub struct SandboxSpec {
     pub cpu_millis: u64,
     /// Processes and threads at most.
     pub pids: u32,
+    /// Bytes that may be written into a private copy of the workspace, beyond what was in it.
+    #[serde(default = "disk_bytes")]
+    pub disk_bytes: u64,
     /// Names of the submitter's variables that come along.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub env_passthrough: Vec<String>,
@@ -143,9 +146,15 @@ impl SandboxSpec {
             memory_bytes: 512 * 1024 * 1024,
             cpu_millis: 1_000,
             pids: 256,
+            disk_bytes: disk_bytes(),
             env_passthrough: Vec::new(),
         }
     }
+}
+
+/// The usual limit of what is written into a workspace.
+fn disk_bytes() -> u64 {
+    2 * 1024 * 1024 * 1024
 }
 
 /// The files of a run.

@@ -55,6 +55,11 @@ pub enum End {
     Cancelled,
     /// It used more memory than its limit and was killed for it.
     OutOfMemory,
+    /// It wrote more into its files than its limit and was killed for it.
+    OutOfDisk {
+        /// The limit, in bytes.
+        limit: u64,
+    },
     /// It never ran: something outside the check is broken.
     Infrastructure(Fault),
 }

@@ -212,15 +212,16 @@ fn workdir(reader: &mut Reader<'_>, key: &Key<'_>, node: &Node, spec: &mut Sandb
 }
 
 fn resources(reader: &mut Reader<'_>, key: &Key<'_>, node: &Node, spec: &mut SandboxSpec) {
-    if is_off(node) || !reader.is_map(key, node, "a mapping with `memory` and `cpu`") {
+    if is_off(node) || !reader.is_map(key, node, "a mapping with `memory`, `cpu` and `disk`") {
         return;
     }
     let owner = key.says();
     for (field, value) in reader.entries(node, &owner) {
         match field.name {
-            "memory" => {
+            "memory" | "disk" => {
                 if let Some(text) = reader.some_text(&field, value) {
                     match bytes(&text) {
+                        Some(bytes) if field.name == "disk" => spec.disk_bytes = bytes,
                         Some(bytes) => spec.memory_bytes = bytes,
                         None => reader.invalid(
                             &field,
@@ -257,7 +258,7 @@ fn resources(reader: &mut Reader<'_>, key: &Key<'_>, node: &Node, spec: &mut San
                 }
             }
             _ => {
-                let known = [("memory", Fate::Read), ("cpu", Fate::Read)];
+                let known = [("memory", Fate::Read), ("cpu", Fate::Read), ("disk", Fate::Read)];
                 keys::remark(reader, &known, &field, "`resources`");
             }
         }

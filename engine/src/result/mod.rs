@@ -125,6 +125,10 @@ fn failed(check: &PlannedCheck, end: &End, stdout: Stream<'_>, stderr: Stream<'_
         End::OutOfMemory => {
             ("command/execution_error", "used more memory than its limit and was ended".to_owned())
         }
+        End::OutOfDisk { limit } => {
+            let why = format!("wrote more than {} MiB into its files and was ended", limit >> 20);
+            ("command/execution_error", why)
+        }
         End::Cancelled => ("command/cancelled", "was cancelled".to_owned()),
         End::Infrastructure(_) => ("system/error", "could not be run".to_owned()),
     };
@@ -148,7 +152,7 @@ fn failed(check: &PlannedCheck, end: &End, stdout: Stream<'_>, stderr: Stream<'_
         End::Signaled { signal } => {
             output.insert("exit_code".into(), json!(128_i64 + i64::from(*signal)));
         }
-        End::OutOfMemory => {
+        End::OutOfMemory | End::OutOfDisk { .. } => {
             output.insert("exit_code".into(), json!(137));
         }
         End::Cancelled | End::Infrastructure(_) => {}

@@ -147,6 +147,10 @@ fn every_way_to_end_has_its_words() {
     );
     let (rule, _) = rule_and_output(End::OutOfMemory);
     assert_eq!(rule, "lint/command/execution_error");
+    let (rule, output) = rule_and_output(End::OutOfDisk { limit: 2 << 30 });
+    assert_eq!(rule, "lint/command/execution_error");
+    let message = "command wrote more than 2048 MiB into its files and was ended";
+    assert_eq!(output["message"], json!(message));
     let (rule, _) = rule_and_output(End::Cancelled);
     assert_eq!(rule, "lint/command/cancelled");
     let fault = Fault {

@@ -20,6 +20,7 @@ pub fn is_fatal(check: &str, end: &End, result: &CheckResult) -> bool {
         | End::TimedOut
         | End::Cancelled
         | End::OutOfMemory
+        | End::OutOfDisk { .. }
         | End::Infrastructure(_) => true,
     }
 }

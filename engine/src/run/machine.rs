@@ -346,7 +346,11 @@ impl RunMachine {
         }
         let judged = match end {
             End::Cancelled | End::Infrastructure(_) => false,
-            End::Exited { .. } | End::Signaled { .. } | End::TimedOut | End::OutOfMemory => true,
+            End::Exited { .. }
+            | End::Signaled { .. }
+            | End::TimedOut
+            | End::OutOfMemory
+            | End::OutOfDisk { .. } => true,
         };
         let plan = Arc::clone(&self.plan);
         let global = plan.fail_if().filter(|_| judged);
