@@ -33,6 +33,8 @@ pub struct Gauges {
     pub messages_rejected: AtomicU64,
     /// Notices dropped because nobody could keep up.
     pub notices_dropped: AtomicU64,
+    /// Channels that have a run, or had one a moment ago.
+    pub channels: AtomicU64,
     /// How long checks ran.
     pub check_duration: Histogram,
     /// How long runs took, from acceptance to end.

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
 use visor_engine::Plan;
@@ -20,6 +21,8 @@ pub(crate) enum Msg {
     Open { submission: Arc<Submission>, plan: Arc<Plan>, reply: branch::Accepted },
     /// Take up a run from its journal.
     Restore { submission: Arc<Submission>, plan: Arc<Plan>, history: Vec<Recorded> },
+    /// A channel has had no run for a while; it was told of so many.
+    Idle { channel: ChannelId, told: u64 },
 }
 
 /// The actor above all channels.
@@ -27,8 +30,14 @@ pub(crate) struct ChannelsActor;
 
 pub(crate) struct State {
     services: Arc<Services>,
-    channels: HashMap<ChannelId, ActorRef<one::Msg>>,
+    channels: HashMap<ChannelId, Known>,
     id_of: HashMap<ActorId, ChannelId>,
+}
+
+struct Known {
+    actor: ActorRef<one::Msg>,
+    /// Runs it was told of by us, the only ones to tell it of any.
+    told: u64,
 }
 
 impl Actor for ChannelsActor {
@@ -59,6 +68,16 @@ impl Actor for ChannelsActor {
                 let channel = state.channel(&me, &submission.channel)?;
                 let _ = channel.cast(one::Msg::Restore { submission, plan, history });
             }
+            // If it was told of another run meanwhile, that one is on its way to it.
+            Msg::Idle { channel, told } => {
+                if state.channels.get(&channel).is_some_and(|known| known.told == told)
+                    && let Some(known) = state.channels.remove(&channel)
+                {
+                    state.id_of.remove(&known.actor.get_id());
+                    state.count();
+                    known.actor.stop(None);
+                }
+            }
         }
         Ok(())
     }
@@ -73,6 +92,7 @@ impl Actor for ChannelsActor {
             SupervisionEvent::ActorFailed(cell, error) => {
                 if let Some(id) = state.id_of.remove(&cell.get_id()) {
                     state.channels.remove(&id);
+                    state.count();
                     // Its branches stopped with it: take their runs up from the journal.
                     tracing::error!(channel = %id, %error, "a channel fell over");
                     state.services.recover.notify_one();
@@ -81,6 +101,7 @@ impl Actor for ChannelsActor {
             SupervisionEvent::ActorTerminated(cell, ..) => {
                 if let Some(id) = state.id_of.remove(&cell.get_id()) {
                     state.channels.remove(&id);
+                    state.count();
                 }
             }
             SupervisionEvent::ActorStarted(_) | SupervisionEvent::ProcessGroupChanged(_) => {}
@@ -90,23 +111,30 @@ impl Actor for ChannelsActor {
 }
 
 impl State {
+    fn count(&self) {
+        self.services.gauges.channels.store(self.channels.len() as u64, Ordering::Relaxed);
+    }
+
+    /// The actor of a channel, which is about to be told of a run.
     fn channel(
         &mut self,
         me: &ActorRef<Msg>,
         id: &ChannelId,
     ) -> Result<ActorRef<one::Msg>, ActorProcessingErr> {
-        if let Some(channel) = self.channels.get(id) {
-            return Ok(channel.clone());
+        if let Some(known) = self.channels.get_mut(id) {
+            known.told += 1;
+            return Ok(known.actor.clone());
         }
-        let arguments = (id.clone(), Arc::clone(&self.services));
+        let arguments = (id.clone(), me.clone(), Arc::clone(&self.services));
         let (channel, _) = ractor::ActorRuntime::spawn_linked_instant(
             None,
             ChannelActor,
             arguments,
             me.get_cell(),
         )?;
-        self.channels.insert(id.clone(), channel.clone());
+        self.channels.insert(id.clone(), Known { actor: channel.clone(), told: 1 });
         self.id_of.insert(channel.get_id(), id.clone());
+        self.count();
         Ok(channel)
     }
 }

@@ -1,8 +1,9 @@
 //! A channel: the open runs of one tenant or repository. Rebuilds a run whose branch fell over,
-//! without the others noticing.
+//! without the others noticing. One that has had no run for a while is stopped.
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, SupervisionEvent};
 use visor_engine::Plan;
@@ -12,11 +13,15 @@ use visor_protocol::ids::{ChannelId, RunId};
 
 use super::book::RunBook;
 use super::branch::{self, BranchActor, Origin};
+use super::channels;
 use crate::services::Services;
 use crate::store::RunWrite;
 
 /// A branch that falls over this often is given up, and its run reported as failed.
 const BRANCH_RESTARTS: u32 = 3;
+
+/// A channel without a run for this long is stopped; the next run opens it again.
+const IDLE: Duration = Duration::from_secs(60);
 
 /// What others say to a channel.
 pub(crate) enum Msg {
@@ -26,6 +31,8 @@ pub(crate) enum Msg {
     Restore { submission: Arc<Submission>, plan: Arc<Plan>, history: Vec<Recorded> },
     /// The history of a run whose branch fell over was read.
     Reread { run: RunId, history: Result<Vec<Recorded>, String> },
+    /// It is some time since there was no run.
+    LookIdle,
 }
 
 /// The actor of one channel.
@@ -33,9 +40,14 @@ pub(crate) struct ChannelActor;
 
 pub(crate) struct State {
     id: ChannelId,
+    channels: ActorRef<channels::Msg>,
     services: Arc<Services>,
     runs: HashMap<RunId, Open>,
     run_of: HashMap<ActorId, RunId>,
+    /// Runs that it was told of.
+    told: u64,
+    /// How many it had been told of when the clock for being idle was set, while it is.
+    idle_since: Option<u64>,
 }
 
 struct Open {
@@ -48,14 +60,22 @@ struct Open {
 impl Actor for ChannelActor {
     type Msg = Msg;
     type State = State;
-    type Arguments = (ChannelId, Arc<Services>);
+    type Arguments = (ChannelId, ActorRef<channels::Msg>, Arc<Services>);
 
     async fn pre_start(
         &self,
         _: ActorRef<Msg>,
-        (id, services): (ChannelId, Arc<Services>),
+        (id, channels, services): Self::Arguments,
     ) -> Result<State, ActorProcessingErr> {
-        Ok(State { id, services, runs: HashMap::new(), run_of: HashMap::new() })
+        Ok(State {
+            id,
+            channels,
+            services,
+            runs: HashMap::new(),
+            run_of: HashMap::new(),
+            told: 0,
+            idle_since: None,
+        })
     }
 
     async fn handle(
@@ -66,9 +86,11 @@ impl Actor for ChannelActor {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             Msg::Open { submission, plan, reply } => {
+                state.told += 1;
                 // Two submits of one run may have been under way at once.
                 if let Some(open) = state.services.directory.branch(submission.run) {
                     let _ = open.cast(branch::Msg::SubmittedAgain(reply));
+                    state.note_idle(&me);
                     return Ok(());
                 }
                 let run = submission.run;
@@ -77,12 +99,24 @@ impl Actor for ChannelActor {
                 state.spawn(&me, run, Origin::Submission, Some(reply));
             }
             Msg::Restore { submission, plan, history } => {
+                state.told += 1;
                 let run = submission.run;
                 let open = Open { submission, plan, restarts: 0, last_error: String::new() };
                 state.runs.insert(run, open);
                 state.spawn(&me, run, Origin::Journal(history), None);
             }
-            Msg::Reread { run, history } => state.reread(&me, run, history),
+            Msg::Reread { run, history } => {
+                state.reread(&me, run, history);
+                state.note_idle(&me);
+            }
+            Msg::LookIdle => {
+                let since = state.idle_since.take();
+                if state.runs.is_empty() && since == Some(state.told) {
+                    let (channel, told) = (state.id.clone(), state.told);
+                    let _ = state.channels.cast(channels::Msg::Idle { channel, told });
+                }
+                state.note_idle(&me);
+            }
         }
         Ok(())
     }
@@ -97,6 +131,7 @@ impl Actor for ChannelActor {
             SupervisionEvent::ActorTerminated(cell, ..) => {
                 if let Some(run) = state.run_of.remove(&cell.get_id()) {
                     state.runs.remove(&run);
+                    state.note_idle(&me);
                 }
             }
             SupervisionEvent::ActorFailed(cell, error) => {
@@ -109,6 +144,14 @@ impl Actor for ChannelActor {
 }
 
 impl State {
+    /// Sets the clock for being idle, once: runs that come and go by the thousand set no more.
+    fn note_idle(&mut self, me: &ActorRef<Msg>) {
+        if self.runs.is_empty() && self.idle_since.is_none() {
+            self.idle_since = Some(self.told);
+            me.send_after(IDLE, || Msg::LookIdle);
+        }
+    }
+
     fn spawn(
         &mut self,
         me: &ActorRef<Msg>,

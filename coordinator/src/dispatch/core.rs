@@ -207,6 +207,7 @@ impl Core {
             }
             Event::Tick { connected } => {
                 self.buckets.forget_idle(now);
+                self.pools.retain(|_, pool| pool.is_of_use());
                 let names: Vec<PoolName> = self.pools.keys().cloned().collect();
                 for name in names {
                     self.hand_over_again(&name, now, connected, &mut effects);
@@ -262,7 +263,7 @@ impl Core {
             in_flight: count(pool.in_flight.len()),
             waiting: pool.waiting,
         };
-        self.pools.iter().map(status).collect()
+        self.pools.iter().filter(|(_, pool)| pool.is_of_use()).map(status).collect()
     }
 
     /// Limits that hold somebody back.
@@ -316,6 +317,8 @@ impl Core {
             && let Some(pool) = self.pools.get_mut(&waiting.pool)
         {
             pool.waiting = pool.waiting.saturating_sub(1);
+            let left = &self.waiting;
+            pool.line.withdrawn(pool.waiting, &|ticket| waits(left, ticket));
         }
     }
 
@@ -412,6 +415,11 @@ impl Core {
 }
 
 impl Pool {
+    /// It has workers or jobs: a name that somebody mistyped is forgotten with its last job.
+    fn is_of_use(&self) -> bool {
+        self.ready + self.not_ready > 0 || self.waiting > 0 || !self.in_flight.is_empty()
+    }
+
     /// Jobs handed over beyond the slots.
     fn ahead(&self) -> u32 {
         let Some(mean) = self.mean_run_micros else { return 0 };

@@ -208,6 +208,20 @@ fn a_withdrawn_job_never_goes() {
 }
 
 #[test]
+fn what_comes_and_goes_does_not_pile_up_in_a_line_that_nobody_takes_from() {
+    let mut core = Core::new(&[rule(1, 1, vec![Key::Channel])], UNCLAIMED);
+    core.apply(START, Event::Submit(waiting(0, "stays")));
+    for seq in 1..10_000 {
+        let mut job = waiting(seq, &format!("channel-{}", seq % 500));
+        job.priority = Priority::ALL[seq as usize % 3];
+        core.apply(START, Event::Submit(job));
+        core.apply(START, Event::Withdraw(ticket(seq)));
+        assert!(core.pools[&PoolName::default_pool()].line.entries() < 100);
+    }
+    assert_eq!(admitted(&core.apply(START, capacity(5))), [0]);
+}
+
+#[test]
 fn very_short_jobs_are_handed_over_ahead_and_long_ones_are_not() {
     for (ran, in_flight) in [(Duration::from_micros(50), 20), (Duration::from_secs(1), 10)] {
         let mut core = Core::new(&[], UNCLAIMED);

@@ -68,7 +68,12 @@ pub(super) struct WaitingLine {
     shares: HashMap<ChannelId, Share>,
     arrivals: u64,
     turns: u64,
+    /// Jobs withdrawn since their entries were last cleared away.
+    withdrawn: u32,
 }
+
+/// Entries of withdrawn jobs that may stand in the line whatever its length.
+const WITHDRAWN_KEPT: u32 = 64;
 
 fn class_of(priority: Priority) -> usize {
     match priority {
@@ -152,6 +157,33 @@ impl WaitingLine {
         None
     }
 
+    /// A job of this line was withdrawn; so many still wait. Its entry is dropped when it is met, or
+    /// when there are more of its kind than jobs that wait: a line that nobody takes from, because
+    /// its pool has no slots, does not grow with what comes and goes. On average that costs nothing.
+    pub(super) fn withdrawn(&mut self, waiting: u32, is_waiting: &dyn Fn(Ticket) -> bool) {
+        self.withdrawn += 1;
+        if self.withdrawn <= waiting.max(WITHDRAWN_KEPT) {
+            return;
+        }
+        self.withdrawn = 0;
+        let Self { classes, shares, .. } = self;
+        for class in classes.iter_mut() {
+            let channels: Vec<ChannelId> = class.channels.keys().cloned().collect();
+            for id in channels {
+                for line in class.channels.get_mut(&id).into_iter().flat_map(|c| &mut c.lines) {
+                    line.entries.retain(|entry| is_waiting(entry.waiting.ticket));
+                    line.entries.shrink_to_fit();
+                }
+                if let Some(share) = shares.get(&id) {
+                    class.place(&id, *share);
+                }
+            }
+        }
+        shares.retain(|id, share| {
+            share.under_way > 0 || classes.iter().any(|class| class.channels.contains_key(id))
+        });
+    }
+
     /// A job of the channel goes without having waited here: a worker had it already.
     pub(super) fn charge(&mut self, channel: &ChannelId, weight: u32) {
         let turn = self.turns;
@@ -226,6 +258,13 @@ impl WaitingLine {
                     u32::try_from(waiting).unwrap_or(u32::MAX);
             }
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn entries(&self) -> usize {
+        let lines =
+            self.classes.iter().flat_map(|class| class.channels.values()).flat_map(|c| &c.lines);
+        lines.map(|line| line.entries.len()).sum()
     }
 
     /// Puts the channel where its share now says, in every class.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use visor_coordinator::{
-    Coordinator, CoordinatorConfig, CoordinatorHandle, LeaseTiming, Probe, Stopped,
+    ApiService, Coordinator, CoordinatorConfig, CoordinatorHandle, LeaseTiming, Probe, Stopped,
 };
 use visor_protocol::RunId;
 use visor_protocol::api::{ApiError, Request, Response, Submission};
@@ -69,6 +69,10 @@ impl Fleet {
 
     fn handle(&self) -> &CoordinatorHandle {
         self.coordinator.as_ref().expect("the coordinator runs")
+    }
+
+    pub(crate) fn api(&self) -> Arc<dyn ApiService> {
+        self.handle().api()
     }
 
     pub(crate) async fn call(&self, request: Request) -> Result<Response, ApiError> {

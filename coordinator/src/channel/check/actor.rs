@@ -231,6 +231,7 @@ impl State {
             Decision::Requeue { attempt, why, cause, after } => {
                 let job = self.source.job;
                 let earlier = Ticket { job, attempt: Attempt(attempt.0.saturating_sub(1)) };
+                self.services.publisher.withdraw(earlier);
                 self.services.dispatcher.withdraw(earlier);
                 self.services.fleet.forget(earlier);
                 self.tell(branch::Msg::Requeue { job, attempt, why, cause, after });
@@ -323,6 +324,7 @@ impl State {
     /// report of the attempt may be on its way.
     fn leave(&self) {
         let ticket = self.ticket();
+        self.services.publisher.withdraw(ticket);
         self.services.dispatcher.withdraw(ticket);
         self.services.fleet.forget(ticket);
     }
