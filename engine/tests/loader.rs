@@ -71,7 +71,9 @@ fn exercise(text: &str) -> Result<(), TestCaseError> {
             mistakes
         }
     };
+    prop_assert!(found.iter().count() <= 500);
     for item in &found {
+        prop_assert!(item.message.len() < 2_000 && item.labels.len() <= 12, "{item:?}");
         for label in &item.labels {
             prop_assert!(found.source().text.get(label.span.clone()).is_some(), "{item:?}");
         }
@@ -89,7 +91,7 @@ fn every_key_is_read() {
     assert_eq!(
         loaded.warnings.to_string(),
         "visor.yaml:22:1: warning: `defaults` is not a key of a configuration, and is ignored \
-         [visor::config::unknown_key]"
+         [visor::config::unknown_key] (unknown)"
     );
     let context = Context {
         env: [("USER", "jo"), ("HOST", "h1"), ("MY_X", "1"), ("NPM_TOKEN", "t"), ("HOME", "/jo")]
@@ -133,6 +135,41 @@ proptest! {
             text.splice(start..end, instead.chars());
         }
         exercise(&text.into_iter().collect::<String>())?;
+    }
+
+    #[test]
+    fn no_flipped_bytes_make_the_loader_panic(
+        flips in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8)
+    ) {
+        let mut bytes = FULL.as_bytes().to_vec();
+        for (at, byte) in flips {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        exercise(&String::from_utf8_lossy(&bytes))?;
+    }
+
+    /// Lines that come twice, are missing or stand elsewhere: keys that are given twice, of the
+    /// wrong kind, in the wrong place.
+    #[test]
+    fn no_mix_of_its_lines_makes_the_loader_panic(
+        moves in proptest::collection::vec(
+            (any::<prop::sample::Index>(), any::<prop::sample::Index>(), 0_usize..8, any::<bool>()),
+            1..6,
+        )
+    ) {
+        let mut lines: Vec<&str> = FULL.lines().collect();
+        for (from, to, number, keep) in moves {
+            let from = from.index(lines.len());
+            let end = (from + number).min(lines.len());
+            let moved = lines[from..end].to_vec();
+            if !keep {
+                lines.drain(from..end);
+            }
+            let to = to.index(lines.len() + 1);
+            lines.splice(to..to, moved);
+        }
+        exercise(&lines.join("\n"))?;
     }
 
     #[test]

@@ -7,11 +7,10 @@ use std::sync::Arc;
 use visor_protocol::CheckName;
 use visor_protocol::job::{LogLevel, Work};
 
-use super::document::is_off;
 use super::keys::{self, CHECK, EVENTS, OTHER_TYPES, TYPES};
 use super::model::{Check, Criticality, Dependency, Does, SandboxDefinition};
 use super::node::{Node, Value};
-use super::reader::{Key, Reader, clip, list};
+use super::reader::{Also, Key, Reader, clip, list};
 use super::sandbox;
 use crate::diagnostic::Diagnostic;
 use crate::suggest::nearest;
@@ -61,20 +60,57 @@ pub(super) fn read(
         fields.insert(field.name, (field, value));
     }
     let mut check = placeholder(name, key.span.clone());
-    let mut fields = Fields { reader, fields, owner: &owner, sandboxes };
-    fields.kind(&mut check)?;
+    let span = key.span.clone();
+    let mut fields = Fields { reader, fields, owner: &owner, span, sandboxes };
+    let kind = fields.kind();
     fields.common(&mut check);
-    if let Does::Work(_) = check.does {
-        fields.remarks(&check.kind);
-        fields.work(&mut check);
+    match kind {
+        Kind::Runs(kind) => {
+            fields.remarks(Some(kind));
+            fields.settings(&mut check);
+            check.kind = kind.into();
+            check.does = Does::Work(fields.work(&check).unwrap_or(Work::Noop));
+        }
+        Kind::Other(kind) => {
+            fields.slips();
+            fields.settings_of_others(&mut check);
+            check.kind = kind;
+            check.does = Does::Unsupported;
+        }
+        Kind::Unclear(guess) => {
+            fields.remarks(guess);
+            fields.settings(&mut check);
+            fields.given_work();
+        }
     }
     Some(check)
+}
+
+/// What is known of the type of a check.
+enum Kind {
+    /// This version runs it.
+    Runs(&'static str),
+    /// The language has it, and this version does not.
+    Other(String),
+    /// It is wrong or not given; perhaps it is this one. The other keys are read all the same.
+    Unclear(Option<&'static str>),
+}
+
+impl Kind {
+    /// The type of this name.
+    fn of(name: &str) -> Option<Self> {
+        if let Some(kind) = TYPES.into_iter().find(|kind| *kind == name) {
+            return Some(Self::Runs(if kind == "logger" { "log" } else { kind }));
+        }
+        OTHER_TYPES.contains(&name).then(|| Self::Other(name.to_owned()))
+    }
 }
 
 struct Fields<'f, 'a> {
     reader: &'f mut Reader<'a>,
     fields: BTreeMap<&'f str, (Key<'f>, &'f Node)>,
     owner: &'f str,
+    span: Range<usize>,
     sandboxes: Option<&'f BTreeMap<String, SandboxDefinition>>,
 }
 
@@ -99,7 +135,7 @@ impl<'a> Fields<'_, 'a> {
         if let Value::Null = node.value { None } else { read(self.reader, key, node) }
     }
 
-    fn kind(&mut self, check: &mut Check) -> Option<()> {
+    fn kind(&mut self) -> Kind {
         let Some((key, node)) = self.fields.get("type") else {
             // Without a type the language takes it as `ai`; whoever gives a command meant one.
             for field in ["exec", "command"] {
@@ -112,11 +148,9 @@ impl<'a> Fields<'_, 'a> {
                         .label(key.span.clone(), "only a check of type `command` has this")
                         .help("add `type: command`"),
                     );
-                    return None;
+                    return Kind::Unclear(Some("command"));
                 }
             }
-            check.kind = "ai".into();
-            check.does = Does::Unsupported;
             self.reader.push(
                 Diagnostic::warning(
                     "visor::config::unsupported_type",
@@ -127,43 +161,51 @@ impl<'a> Fields<'_, 'a> {
                     ),
                 )
                 .about("ai")
-                .label(check.span.clone(), "no `type`")
+                .label(self.span.clone(), "no `type`")
                 .help(format!("types that run: {}", list(&["command", "log", "noop"]))),
             );
-            return Some(());
+            return Kind::Other("ai".into());
         };
-        let kind = self.reader.some_text(key, node)?;
-        if OTHER_TYPES.contains(&kind.as_str()) {
-            self.reader.push(
+        let Some(name) = self.reader.some_text(key, node) else { return Kind::Unclear(None) };
+        let kind = Kind::of(&name);
+        match kind {
+            Some(Kind::Other(_)) => self.reader.push(
                 Diagnostic::warning(
                     "visor::config::unsupported_type",
                     format!(
-                        "{} is of type `{kind}`, which this version cannot run yet: it fails when \
+                        "{} is of type `{name}`, which this version cannot run yet: it fails when \
                          it is its turn",
                         self.owner
                     ),
                 )
-                .about(kind.as_str())
+                .about(name.as_str())
                 .label(key.place_of(node), "not supported yet"),
-            );
-            check.does = Does::Unsupported;
-        } else if !TYPES.contains(&kind.as_str()) {
-            let near = self.reader.near(&kind, TYPES.into_iter().chain(OTHER_TYPES));
-            self.reader.push(
-                Diagnostic::error(
-                    "visor::config::unknown_type",
-                    format!("{} is of type `{}`, which does not exist", self.owner, clip(&kind)),
-                )
-                .label(key.place_of(node), "no such type")
-                .help(near.map_or_else(
-                    || format!("types that run: {}", list(&["command", "log", "noop"])),
-                    |near| format!("did you mean `{near}`?"),
-                )),
-            );
-            return None;
+            ),
+            Some(Kind::Runs(_) | Kind::Unclear(_)) => {}
+            None => return self.unknown_kind(&name, key.place_of(node)),
         }
-        check.kind = if kind == "logger" { "log".into() } else { kind };
-        Some(())
+        kind.unwrap_or(Kind::Unclear(None))
+    }
+
+    fn unknown_kind(&mut self, name: &str, place: Range<usize>) -> Kind {
+        let near = self.reader.near(name, TYPES.into_iter().chain(OTHER_TYPES));
+        self.reader.push(
+            Diagnostic::error(
+                "visor::config::unknown_type",
+                format!("{} is of type `{}`, which does not exist", self.owner, clip(name)),
+            )
+            .label(place, "no such type")
+            .help(near.map_or_else(
+                || format!("types that run: {}", list(&["command", "log", "noop"])),
+                |near| format!("did you mean `{near}`?"),
+            )),
+        );
+        match near.and_then(Kind::of) {
+            Some(Kind::Runs(kind)) => Kind::Unclear(Some(kind)),
+            // Its keys are not known here.
+            Some(Kind::Other(kind)) => Kind::Other(kind),
+            Some(Kind::Unclear(_)) | None => Kind::Unclear(None),
+        }
     }
 
     /// What every check has, whatever its type.
@@ -176,10 +218,7 @@ impl<'a> Fields<'_, 'a> {
             check.tags = tags(self.reader, key, node);
         }
         check.group = self.given("group", Reader::some_text);
-        check.schema = self.given("schema", |reader, key, node| match node.value {
-            Value::Map(_) => Some("custom".into()),
-            _ => reader.some_text(key, node),
-        });
+        check.schema = self.given("schema", schema);
         check.if_condition = self.given("if", expression);
         check.fail_if = self.given("fail_if", expression);
         check.criticality = self
@@ -201,19 +240,16 @@ impl<'a> Fields<'_, 'a> {
             .unwrap_or(check.criticality == Criticality::Info);
     }
 
-    /// Keys that are unknown, or known and not supported.
-    fn remarks(&mut self, kind: &str) {
+    /// Keys that are unknown, known and not supported, or of another type.
+    fn remarks(&mut self, kind: Option<&str>) {
         for (key, node) in self.fields.values() {
-            if is_off(node) {
-                continue;
-            }
-            keys::remark(self.reader, CHECK, key, "a check");
+            keys::remark(self.reader, CHECK, key, node, "a check");
             let belongs_to = match key.name {
                 "exec" | "command" => "command",
                 "message" | "level" => "log",
                 _ => continue,
             };
-            if kind != belongs_to {
+            if let Some(kind) = kind.filter(|kind| *kind != belongs_to && !keys::is_off(node)) {
                 self.reader.push(
                     Diagnostic::warning(
                         "visor::config::unknown_key",
@@ -225,26 +261,71 @@ impl<'a> Fields<'_, 'a> {
         }
     }
 
-    /// What a check of a type that runs has.
-    fn work(&mut self, check: &mut Check) {
-        check.env =
-            self.get("env", |reader, key, node| Some(reader.env(key, node))).unwrap_or_default();
+    /// Keys of a check of another type, most of which are not known here, that look like slips.
+    fn slips(&mut self) {
+        for (key, _) in self.fields.values() {
+            let known = |known: &str| CHECK.iter().any(|(name, _)| *name == known);
+            // Short names of other types are near to many.
+            if key.name.len() < 5 || known(key.name) {
+                continue;
+            }
+            let read = CHECK.iter().filter(|(_, fate)| *fate == keys::Fate::Read);
+            let Some(near) = self.reader.near(key.name, read.map(|(name, _)| *name)) else {
+                continue;
+            };
+            if strsim::damerau_levenshtein(key.name, near) == 1 {
+                self.reader.push(
+                    Diagnostic::warning(
+                        "visor::config::unknown_key",
+                        format!("`{}` is probably not what is meant, and is ignored", key.name),
+                    )
+                    .about(key.name)
+                    .label(key.span.clone(), format!("`{near}`?")),
+                );
+            }
+        }
+    }
+
+    /// Where and how a check of a type that runs does so.
+    fn settings(&mut self, check: &mut Check) {
         check.timeout_ms = self
             .given("timeout", |reader, key, node| reader.number(key, node, 1..=MAX_TIMEOUT_MS))
             .unwrap_or(DEFAULT_TIMEOUT_MS);
+        self.settings_of_others(check);
+    }
+
+    /// The same for a check of another type, whose time may be counted in another unit.
+    fn settings_of_others(&mut self, check: &mut Check) {
+        check.env =
+            self.get("env", |reader, key, node| Some(reader.env(key, node))).unwrap_or_default();
         check.idempotent = self.given("idempotent", Reader::flag).unwrap_or(true);
         let sandboxes = self.sandboxes;
         check.sandbox =
             self.given("sandbox", |reader, key, node| sandbox::name(reader, key, node, sandboxes));
-        let work = match check.kind.as_str() {
+    }
+
+    /// What a check of this type needs.
+    fn work(&mut self, check: &Check) -> Option<Work> {
+        match check.kind.as_str() {
             "command" => self.command(check),
             "log" => self.log(check),
             _ => Some(Work::Noop),
-        };
-        check.does = Does::Work(work.unwrap_or(Work::Noop));
+        }
     }
 
-    fn command(&mut self, check: &Check) -> Option<Work> {
+    /// What is there of the keys of any type, where the type is not clear.
+    fn given_work(&mut self) {
+        if self.has_one_command() == Some(true) {
+            self.exec();
+        }
+        self.level();
+        if self.fields.contains_key("message") {
+            self.message();
+        }
+    }
+
+    /// Whether there is a command line; none when there are two.
+    fn has_one_command(&mut self) -> Option<bool> {
         if let (Some((exec, _)), Some((command, _))) =
             (self.fields.get("exec"), self.fields.get("command"))
         {
@@ -259,8 +340,11 @@ impl<'a> Fields<'_, 'a> {
             );
             return None;
         }
-        let name = if self.fields.contains_key("command") { "command" } else { "exec" };
-        let Some((key, node)) = self.fields.get(name) else {
+        Some(self.fields.contains_key("exec") || self.fields.contains_key("command"))
+    }
+
+    fn command(&mut self, check: &Check) -> Option<Work> {
+        if !self.has_one_command()? {
             let slip = self
                 .fields
                 .iter()
@@ -279,8 +363,14 @@ impl<'a> Fields<'_, 'a> {
                 .help(help),
             );
             return None;
-        };
-        let exec = self.reader.some_text(key, node)?;
+        }
+        self.exec().map(|exec| Work::Command { exec })
+    }
+
+    fn exec(&mut self) -> Option<String> {
+        let (key, node) = self.fields.get("command").or_else(|| self.fields.get("exec"))?;
+        // `true` and `false` are commands.
+        let exec = self.reader.something(key, node, Also::Flags)?;
         if exec.contains("{{") || exec.contains("{%") {
             self.reader.push(
                 Diagnostic::error(
@@ -295,26 +385,29 @@ impl<'a> Fields<'_, 'a> {
             );
             return None;
         }
-        Some(Work::Command { exec })
+        Some(exec)
+    }
+
+    fn level(&mut self) -> LogLevel {
+        self.given("level", |reader, key, node| {
+            reader.word(
+                key,
+                node,
+                &[
+                    ("debug", LogLevel::Debug),
+                    ("info", LogLevel::Info),
+                    ("warn", LogLevel::Warn),
+                    ("warning", LogLevel::Warn),
+                    ("error", LogLevel::Error),
+                ],
+            )
+        })
+        .unwrap_or_default()
     }
 
     fn log(&mut self, check: &Check) -> Option<Work> {
-        let level = self
-            .given("level", |reader, key, node| {
-                reader.word(
-                    key,
-                    node,
-                    &[
-                        ("debug", LogLevel::Debug),
-                        ("info", LogLevel::Info),
-                        ("warn", LogLevel::Warn),
-                        ("warning", LogLevel::Warn),
-                        ("error", LogLevel::Error),
-                    ],
-                )
-            })
-            .unwrap_or_default();
-        let Some((key, node)) = self.fields.get("message") else {
+        let level = self.level();
+        if !self.fields.contains_key("message") {
             self.reader.push(
                 Diagnostic::error(
                     "visor::config::missing_message",
@@ -323,8 +416,13 @@ impl<'a> Fields<'_, 'a> {
                 .label(check.span.clone(), "nothing to say"),
             );
             return None;
-        };
-        let message = self.reader.text(key, node)?;
+        }
+        self.message().map(|message| Work::Log { level, message })
+    }
+
+    fn message(&mut self) -> Option<String> {
+        let (key, node) = self.fields.get("message")?;
+        let message = self.reader.text(key, node, Also::Nothing)?;
         if message.contains("{{") || message.contains("{%") {
             self.reader.push(
                 Diagnostic::warning(
@@ -338,21 +436,39 @@ impl<'a> Fields<'_, 'a> {
                 .label(key.place_of(node), "has `{{` or `{%`"),
             );
         }
-        Some(Work::Log { level, message })
+        Some(message)
     }
 }
 
 /// An expression: text, or a plain `true` or `false`.
 pub(super) fn expression(reader: &mut Reader<'_>, key: &Key<'_>, node: &Node) -> Option<Arc<str>> {
-    let source: Arc<str> = reader.some_text(key, node)?.into();
+    let source: Arc<str> = reader.something(key, node, Also::Flags)?.into();
     reader.note_expression(key, node, &source);
     Some(source)
+}
+
+/// `schema`: the name of one; what would be checked against it is not yet.
+fn schema(reader: &mut Reader<'_>, key: &Key<'_>, node: &Node) -> Option<String> {
+    let text = match node.value {
+        Value::Map(_) => None,
+        _ => Some(reader.some_text(key, node)?),
+    };
+    // A file, or a template that gives one.
+    match text.filter(|text| !text.contains(['/', '{']) && !text.ends_with(".json")) {
+        Some(name) => Some(name),
+        None => {
+            let diagnostic = keys::not_yet("schema", "a check").help(keys::SCHEMA);
+            reader.push(diagnostic.label(key.place_of(node), keys::NOT_YET));
+            None
+        }
+    }
 }
 
 /// `depends_on`: names, each possibly a group `a|b` of which one is enough.
 fn dependencies(reader: &mut Reader<'_>, key: &Key<'_>, node: &Node) -> Vec<Dependency> {
     let mut found = Vec::new();
-    for (text, span) in reader.texts(key, node) {
+    // A check may be called `404`.
+    for (text, span) in reader.texts(key, node, Also::Numbers) {
         let options: Vec<CheckName> = text
             .split('|')
             .map(str::trim)
@@ -376,7 +492,7 @@ fn dependencies(reader: &mut Reader<'_>, key: &Key<'_>, node: &Node) -> Vec<Depe
 
 fn events(reader: &mut Reader<'_>, key: &Key<'_>, node: &Node) -> Vec<String> {
     let mut events = Vec::new();
-    for (event, span) in reader.texts(key, node) {
+    for (event, span) in reader.texts(key, node, Also::Nothing) {
         if EVENTS.contains(&event.as_str()) {
             events.push(event);
             continue;
@@ -399,7 +515,7 @@ fn events(reader: &mut Reader<'_>, key: &Key<'_>, node: &Node) -> Vec<String> {
 
 pub(super) fn tags(reader: &mut Reader<'_>, key: &Key<'_>, node: &Node) -> Vec<String> {
     let mut tags = Vec::new();
-    for (tag, span) in reader.texts(key, node) {
+    for (tag, span) in reader.texts(key, node, Also::Nothing) {
         let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
         if tag.starts_with(|c: char| c.is_ascii_alphanumeric()) && tag.chars().all(plain) {
             tags.push(tag);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
+use std::ops::Range;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
@@ -10,12 +11,20 @@ use visor_protocol::CheckName;
 use super::keys::{self, TOP};
 use super::model::{Check, Config, TagFilter};
 use super::node::{Node, Value};
-use super::reader::{Key, Reader, clip};
+use super::reader::{Also, Key, Reader, clip};
 use super::{check, graph, sandbox};
 use crate::diagnostic::{Diagnostic, Diagnostics, Source};
 
 /// Reads a whole file; none when there is nothing that could be a configuration.
-pub(super) fn read(source: &Arc<Source>, tree: &Node, found: &mut Diagnostics) -> Option<Config> {
+///
+/// `is_whole` says that every check of the file is in the tree, so that one that is not there does
+/// not exist.
+pub(super) fn read(
+    source: &Arc<Source>,
+    tree: &Node,
+    is_whole: bool,
+    found: &mut Diagnostics,
+) -> Option<Config> {
     let mut reader = Reader::new(&source.text, found);
     match tree.value {
         Value::Map(_) => {}
@@ -41,15 +50,16 @@ pub(super) fn read(source: &Arc<Source>, tree: &Node, found: &mut Diagnostics) -
         reader.entries(tree, "").into_iter().map(|(key, node)| (key.name, (key, node))).collect();
     for (key, node) in entries.values() {
         // `x-…` is where files keep what only their anchors are for.
-        if !is_off(node) && !key.name.starts_with("x-") {
-            keys::remark(&mut reader, TOP, key, "a configuration");
+        if !key.name.starts_with("x-") {
+            keys::remark(&mut reader, TOP, key, node, "a configuration");
         }
     }
-    let config = Document { reader: &mut reader, entries: &entries }.read(source);
+    let begins = tree.first_key();
+    let config = Document { reader: &mut reader, entries: &entries, begins }.read(source);
     reader.check_expressions();
-    // What an unread file would add is not known, and cycles among dependencies that do not exist
-    // would be guesses.
-    if !has_other_files(&entries) && !graph::check(&config, &mut reader) {
+    // What an unread file would add is not known.
+    if is_whole && !has_other_files(&entries) {
+        graph::check(&config, &mut reader);
         graph::cycles(&config, &mut reader);
     }
     Some(config)
@@ -57,22 +67,16 @@ pub(super) fn read(source: &Arc<Source>, tree: &Node, found: &mut Diagnostics) -
 
 /// The checks of the file are not all that there are.
 fn has_other_files(entries: &BTreeMap<&str, (Key<'_>, &Node)>) -> bool {
-    ["extends", "include"].iter().any(|key| entries.get(key).is_some_and(|(_, node)| !is_off(node)))
-}
-
-/// The value switches its key off, so nobody misses the key.
-pub(super) fn is_off(node: &Node) -> bool {
-    match &node.value {
-        Value::Null | Value::Bool(false) => true,
-        Value::List(items) => items.is_empty(),
-        Value::Map(entries) => entries.is_empty(),
-        Value::Bool(true) | Value::Integer(_) | Value::Number(_) | Value::Text(_) => false,
-    }
+    ["extends", "include"]
+        .iter()
+        .any(|key| entries.get(key).is_some_and(|(_, node)| !keys::is_off(node)))
 }
 
 struct Document<'d, 'a> {
     reader: &'d mut Reader<'a>,
     entries: &'d BTreeMap<&'d str, (Key<'d>, &'d Node)>,
+    /// The first key, where something is missing that is nowhere.
+    begins: Range<usize>,
 }
 
 impl<'d> Document<'d, '_> {
@@ -80,13 +84,17 @@ impl<'d> Document<'d, '_> {
         self.entries.get(name).map(|(key, node)| (key, *node))
     }
 
+    /// The same for keys that may be left empty.
+    fn given(&self, name: &str) -> Option<(&'d Key<'d>, &'d Node)> {
+        self.get(name).filter(|(_, node)| !matches!(node.value, Value::Null))
+    }
+
     fn read(mut self, source: &Arc<Source>) -> Config {
         let version = self.version();
         let sandboxes =
-            sandbox::read(self.reader, self.get("sandboxes"), self.get("sandbox_defaults"));
+            sandbox::read(self.reader, self.given("sandboxes"), self.given("sandbox_defaults"));
         let sandbox = self
-            .get("sandbox")
-            .filter(|(_, node)| !is_off(node))
+            .given("sandbox")
             .and_then(|(key, node)| sandbox::name(self.reader, key, node, sandboxes.as_ref()));
         let checks = self.checks(sandboxes.as_ref());
         Config {
@@ -95,11 +103,11 @@ impl<'d> Document<'d, '_> {
             checks,
             max_parallelism: self.max_parallelism(),
             fail_fast: self
-                .get("fail_fast")
+                .given("fail_fast")
                 .and_then(|(key, node)| self.reader.flag(key, node))
                 .unwrap_or(false),
             fail_if: self
-                .get("fail_if")
+                .given("fail_if")
                 .and_then(|(key, node)| check::expression(self.reader, key, node)),
             env: self.get("env").map(|(key, node)| self.reader.env(key, node)).unwrap_or_default(),
             tag_filter: self.tag_filter(),
@@ -118,30 +126,30 @@ impl<'d> Document<'d, '_> {
                     .filter(|name| TOP.iter().all(|(known, _)| known != name)),
             );
             self.reader.push(
-                Diagnostic::error("visor::config::missing_version", "`version` is missing").help(
-                    near.map_or_else(
+                Diagnostic::error("visor::config::missing_version", "`version` is missing")
+                    .label(self.begins.clone(), "the file begins here")
+                    .help(near.map_or_else(
                         || "add a first line: version: \"1.0\"".to_owned(),
                         |near| {
                             format!(
                                 "`{near}` looks like it; a first line `version: \"1.0\"` is needed"
                             )
                         },
-                    ),
-                ),
+                    )),
             );
             return String::new();
         };
-        self.reader.text(key, node).unwrap_or_default()
+        self.reader.text(key, node, Also::Numbers).unwrap_or_default()
     }
 
     fn max_parallelism(&mut self) -> Option<NonZeroU32> {
-        let (key, node) = self.get("max_parallelism")?;
+        let (key, node) = self.given("max_parallelism")?;
         let number = self.reader.number(key, node, 1..=100_000)?;
         u32::try_from(number).ok().and_then(NonZeroU32::new)
     }
 
     fn tag_filter(&mut self) -> TagFilter {
-        let Some((key, node)) = self.get("tag_filter").filter(|(_, node)| !is_off(node)) else {
+        let Some((key, node)) = self.given("tag_filter") else {
             return TagFilter::default();
         };
         let mut filter = TagFilter::default();
@@ -152,7 +160,7 @@ impl<'d> Document<'d, '_> {
                     "exclude" => filter.exclude = check::tags(self.reader, &key, node),
                     _ => {
                         let known = [("include", keys::Fate::Read), ("exclude", keys::Fate::Read)];
-                        keys::remark(self.reader, &known, &key, "`tag_filter`");
+                        keys::remark(self.reader, &known, &key, node, "`tag_filter`");
                     }
                 }
             }
@@ -186,7 +194,11 @@ impl<'d> Document<'d, '_> {
                     "visor::config::missing_checks",
                     "the file has no `checks` (or `steps`)",
                 )
-                .maybe_help(near.map(|near| format!("is `{near}` meant to be `checks`?")));
+                .label(self.begins.clone(), "the file begins here")
+                .help(near.map_or_else(
+                    || "put checks under `checks:`; `visor init` writes an example".to_owned(),
+                    |near| format!("is `{near}` meant to be `checks`?"),
+                ));
                 self.reader.push(diagnostic);
                 return IndexMap::new();
             }

@@ -9,9 +9,8 @@ use crate::diagnostic::Diagnostic;
 /// So many circles are shown one by one; a file with more has one mistake, not many.
 const MAX_CYCLES: usize = 10;
 
-/// Reports dependencies on checks that do not exist; true when there are some.
-pub(super) fn check(config: &Config, reader: &mut Reader<'_>) -> bool {
-    let mut wrong = false;
+/// Reports dependencies on checks that do not exist.
+pub(super) fn check(config: &Config, reader: &mut Reader<'_>) {
     for check in config.checks.values() {
         for dependency in &check.depends_on {
             let missing: Vec<&str> = dependency
@@ -31,7 +30,6 @@ pub(super) fn check(config: &Config, reader: &mut Reader<'_>) -> bool {
                 let diagnostic = if some_exist {
                     Diagnostic::warning(code, message)
                 } else {
-                    wrong = true;
                     Diagnostic::error(code, message)
                 };
                 let near =
@@ -53,7 +51,6 @@ pub(super) fn check(config: &Config, reader: &mut Reader<'_>) -> bool {
             }
         }
     }
-    wrong
 }
 
 /// Reports circles, each with its path.

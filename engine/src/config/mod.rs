@@ -6,6 +6,7 @@
 //! - `keys`: every key of the language, and what this build does with it
 //! - `document`, `check`, `sandbox`: the parts of a file
 //! - `graph`: dependencies that do not exist or go round in circles
+//! - `syntax`: what is no YAML, in words
 //! - `references`: `$NAME` in values of `env`
 
 mod check;
@@ -17,6 +18,7 @@ mod node;
 mod reader;
 mod references;
 mod sandbox;
+mod syntax;
 
 use std::sync::Arc;
 
@@ -49,9 +51,12 @@ pub fn load(source: &ConfigSource) -> Result<Loaded, Diagnostics> {
     let text = source.text.trim_start_matches('\u{feff}').to_owned();
     let source = Arc::new(Source { name: source.name.clone(), text });
     let mut found = Diagnostics::new(Arc::clone(&source));
-    let (tree, mistakes) = node::parse(&source);
-    mistakes.into_iter().for_each(|mistake| found.push(mistake));
-    let config = tree.and_then(|tree| document::read(&source, &tree, &mut found));
+    let parsed = node::parse(&source);
+    parsed.mistakes.into_iter().for_each(|mistake| found.push(mistake));
+    let config = parsed.tree.and_then(|tree| match parsed.repeated {
+        0 | 1 => document::read(&source, &tree, true, &mut found),
+        times => read_each(&source, &tree, times, &mut found),
+    });
     found.settle();
     match config {
         Some(config) if found.errors() == 0 => {
@@ -59,6 +64,28 @@ pub fn load(source: &ConfigSource) -> Result<Loaded, Diagnostics> {
         }
         _ => Err(found),
     }
+}
+
+/// Readings of a file that gives keys several times.
+const READINGS: usize = 4;
+
+/// Reads a file that gives keys several times once for each time, so that none hides the mistakes
+/// of another.
+fn read_each(
+    source: &Arc<Source>,
+    tree: &node::Node,
+    times: usize,
+    found: &mut Diagnostics,
+) -> Option<Config> {
+    // With two mappings of checks each would miss what is in the other.
+    let is_whole = !tree.repeats(&source.text);
+    let config = document::read(source, &tree.reading(&source.text, 0), is_whole, found);
+    for before_last in 1..times.min(READINGS) {
+        let mut hidden = Diagnostics::new(Arc::clone(source));
+        document::read(source, &tree.reading(&source.text, before_last), is_whole, &mut hidden);
+        found.add_new(hidden);
+    }
+    config
 }
 
 /// The text of a refused file is not kept.
@@ -73,6 +100,6 @@ fn too_large(source: &ConfigSource) -> Diagnostics {
                 source.text.len()
             ),
         )
-        .help("is this the right file? scripts of that size belong into files of their own"),
+        .help("is this the right file? long scripts belong into files of their own"),
     )
 }

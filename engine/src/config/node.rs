@@ -3,14 +3,16 @@
 //! The shape as written is kept generic on purpose: a typed shape stops at the first thing that
 //! does not fit, while this one lets the checker walk the whole file and gather every mistake.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_saphyr::budget::BudgetBreach;
 use serde_saphyr::options::{DuplicateKeyPolicy, NonFiniteFloatPolicy};
 use serde_saphyr::{Error, Location, Options, Spanned};
 
+use super::syntax;
 use crate::diagnostic::{Diagnostic, Source};
 
 /// A value with its place.
@@ -52,40 +54,75 @@ impl Node {
         }
     }
 
-    /// Keeps the last value of each key and reports the others.
-    fn drop_duplicates(&mut self, source: &str, found: &mut Vec<Diagnostic>) {
-        match &mut self.value {
+    /// Reports keys that are given several times in one mapping; says how often at most.
+    fn find_repeated(&self, source: &str, found: &mut Vec<Diagnostic>) -> usize {
+        match &self.value {
             Value::List(items) => {
-                items.iter_mut().for_each(|item| item.drop_duplicates(source, found));
+                let each = items.iter().map(|item| item.find_repeated(source, found));
+                each.max().unwrap_or(1)
             }
             Value::Map(entries) => {
-                let mut first: HashMap<String, Range<usize>> = HashMap::new();
-                let mut last: HashMap<String, usize> = HashMap::new();
-                for (position, (key, _)) in entries.iter().enumerate() {
-                    let Some(name) = key.scalar(source) else { continue };
-                    last.insert(name.to_owned(), position);
-                    if let Some(first) = first.get(name) {
-                        found.push(duplicate(name, key.span()).label(first.clone(), "the first"));
-                    } else {
-                        first.insert(name.to_owned(), key.span());
-                    }
+                let mut most = 1;
+                for places in places(entries, source).values().filter(|places| places.len() > 1) {
+                    most = most.max(places.len());
+                    let spans: Vec<_> = places.iter().map(|at| entries[*at].0.span()).collect();
+                    let name = entries[places[0]].0.scalar(source).unwrap_or_default();
+                    found.push(syntax::repeated(name, &spans, source));
                 }
-                let mut position = 0;
-                entries.retain(|(key, _)| {
-                    let kept = key
-                        .scalar(source)
-                        .and_then(|name| last.get(name))
-                        .is_none_or(|last| *last == position);
-                    position += 1;
-                    kept
-                });
-                entries.iter_mut().for_each(|(_, value)| value.drop_duplicates(source, found));
+                let each = entries.iter().map(|(_, value)| value.find_repeated(source, found));
+                each.max().unwrap_or(1).max(most)
             }
             Value::Null
             | Value::Bool(_)
             | Value::Integer(_)
             | Value::Number(_)
-            | Value::Text(_) => {}
+            | Value::Text(_) => 1,
+        }
+    }
+
+    /// The tree with one value for each key: the last, or the one so many before it as far as
+    /// there are so many.
+    pub(super) fn reading(&self, source: &str, before_last: usize) -> Self {
+        let value = match &self.value {
+            Value::List(items) => {
+                Value::List(items.iter().map(|item| item.reading(source, before_last)).collect())
+            }
+            Value::Map(entries) => {
+                let places = places(entries, source);
+                let is_taken = |at: usize, key: &Self| {
+                    let Some(same) = key.scalar(source).and_then(|name| places.get(name)) else {
+                        return true;
+                    };
+                    same[same.len() - 1 - before_last.min(same.len() - 1)] == at
+                };
+                let taken = entries.iter().enumerate().filter(|(at, (key, _))| is_taken(*at, key));
+                let read = taken.map(|(_, (key, value))| {
+                    (key.reading(source, before_last), value.reading(source, before_last))
+                });
+                Value::Map(read.collect())
+            }
+            Value::Null => Value::Null,
+            Value::Bool(flag) => Value::Bool(*flag),
+            Value::Integer(number) => Value::Integer(*number),
+            Value::Number(number) => Value::Number(*number),
+            Value::Text(text) => Value::Text(text.clone()),
+        };
+        Self { used: self.used, defined: self.defined, value }
+    }
+
+    /// Whether one of the keys of this mapping is given several times.
+    pub(super) fn repeats(&self, source: &str) -> bool {
+        match &self.value {
+            Value::Map(entries) => places(entries, source).values().any(|places| places.len() > 1),
+            _ => false,
+        }
+    }
+
+    /// The place of the first key of a mapping.
+    pub(super) fn first_key(&self) -> Range<usize> {
+        match &self.value {
+            Value::Map(entries) => entries.first().map_or(0..0, |(key, _)| key.span()),
+            _ => 0..0,
         }
     }
 
@@ -100,6 +137,17 @@ impl Node {
             Value::Map(_) => "a mapping",
         }
     }
+}
+
+/// Where each key of a mapping is given.
+fn places<'n>(entries: &'n [(Node, Node)], source: &'n str) -> BTreeMap<&'n str, Vec<usize>> {
+    let mut places: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (at, (key, _)) in entries.iter().enumerate() {
+        if let Some(name) = key.scalar(source) {
+            places.entry(name).or_default().push(at);
+        }
+    }
+    places
 }
 
 fn range(location: Location) -> Range<usize> {
@@ -229,48 +277,62 @@ fn options(duplicate_keys: DuplicateKeyPolicy) -> Options {
     }
 }
 
+/// What was made of a text.
+pub(super) struct Parsed {
+    /// The tree, a key that is given several times in it several times.
+    pub(super) tree: Option<Node>,
+    /// What is wrong with the text as YAML.
+    pub(super) mistakes: Vec<Diagnostic>,
+    /// How often the key is given that is given most often.
+    pub(super) repeated: usize,
+}
+
 /// Reads a whole text.
 ///
-/// The parser stops at the first duplicate key; the text is then read once more without that rule,
-/// so that all duplicates and all other mistakes are found as well.
-pub(super) fn parse(source: &Source) -> (Option<Node>, Vec<Diagnostic>) {
+/// The parser stops at the first key that is given twice; the text is then read once more without
+/// that rule, so that all of them and all other mistakes are found as well.
+pub(super) fn parse(source: &Source) -> Parsed {
     let text = source.text.as_str();
+    let refused = |mistake| Parsed { tree: None, mistakes: vec![mistake], repeated: 1 };
+    if let Some(mistake) = syntax::not_text(text) {
+        return refused(mistake);
+    }
     let error = match serde_saphyr::from_str_with_options(text, options(DuplicateKeyPolicy::Error))
     {
-        Ok(node) => return (Some(node), Vec::new()),
+        Ok(node) => return Parsed { tree: Some(node), mistakes: Vec::new(), repeated: 1 },
         Err(error) => error,
     };
     if let Error::DuplicateMappingKey { .. } = error
-        && let Ok(mut node) =
+        && let Ok(node) =
             serde_saphyr::from_str_with_options::<Node>(text, options(DuplicateKeyPolicy::LastWins))
     {
-        let mut found = Vec::new();
-        node.drop_duplicates(text, &mut found);
+        let mut mistakes = Vec::new();
+        let repeated = node.find_repeated(text, &mut mistakes);
         // Numbers as keys are told apart by their value, which only the parser does.
-        if found.is_empty() {
-            found.push(explain(&error, text));
+        if mistakes.is_empty() {
+            mistakes.push(explain(&error, text));
         }
-        return (Some(node), found);
+        return Parsed { tree: Some(node), mistakes, repeated };
     }
-    (None, vec![explain(&error, text)])
+    refused(explain(&error, text))
 }
 
 /// The parser's error in the words of this crate.
 fn explain(error: &Error, text: &str) -> Diagnostic {
-    let at = error.location().map_or(0..0, |location| place(location, text));
-    let said = error.to_string();
-    // The place is shown by the label.
-    let said = said.split(" at line ").next().unwrap_or_default();
-    let said: String = said.chars().take(300).collect();
+    explain_at(error, error.location().map_or(0..0, |location| place(location, text)))
+}
+
+fn explain_at(error: &Error, at: Range<usize>) -> Diagnostic {
     match error {
         Error::DuplicateMappingKey { key, .. } => {
-            duplicate(key.as_deref().unwrap_or("this key"), at)
+            syntax::repeated(key.as_deref().unwrap_or("this key"), &[at], "")
         }
+        Error::Budget { breach: BudgetBreach::Depth { .. }, .. } => too_deep(at),
         Error::Budget { .. }
         | Error::AliasReplayLimitExceeded { .. }
         | Error::AliasReplayStackDepthExceeded { .. }
         | Error::AliasExpansionLimitExceeded { .. }
-        | Error::AliasReplayCounterOverflow { .. } => too_complex(at),
+        | Error::AliasReplayCounterOverflow { .. } => too_many(at),
         Error::MultipleDocuments { .. } => Diagnostic::error(
             "visor::config::syntax",
             "the file holds several YAML documents; a configuration is one",
@@ -281,39 +343,35 @@ fn explain(error: &Error, text: &str) -> Diagnostic {
             "visor::config::syntax",
             "an alias refers to a value that contains it",
         )
-        .label(at, "this alias"),
-        _ if said.contains("recursion limit") => too_complex(at),
+        .label(at, "this alias")
+        .help("write the value out here"),
+        Error::AliasError { error, .. } => explain_at(error, at),
         _ => {
-            let unclosed = said.contains("unclosed") || said.contains("end of stream");
-            let help = unclosed.then(|| "is the file saved to its end?".to_owned());
-            Diagnostic::error(
-                "visor::config::syntax",
-                format!("the file is not valid YAML: {said}"),
-            )
-            .label(at, "here")
-            .maybe_help(help)
+            let said = error.to_string();
+            if said.contains("recursion limit") {
+                return too_deep(at);
+            }
+            syntax::invalid(&said, at)
         }
     }
 }
 
-fn duplicate(key: &str, at: Range<usize>) -> Diagnostic {
-    Diagnostic::error(
-        "visor::config::duplicate_key",
-        format!("`{key}` is given twice in one mapping"),
-    )
-    .label(at, "again here")
-    .help("keep one of them")
-}
-
-fn too_complex(at: Range<usize>) -> Diagnostic {
+fn too_deep(at: Range<usize>) -> Diagnostic {
     Diagnostic::error(
         "visor::config::too_complex",
-        format!(
-            "the file is nested deeper than {MAX_DEPTH} levels or its aliases expand to more than \
-             {MAX_NODES} values"
-        ),
+        format!("the file is nested deeper than {MAX_DEPTH} levels"),
     )
     .label(at, "here the limit is reached")
+    .help("the language itself needs six levels: is a bracket never closed?")
+}
+
+fn too_many(at: Range<usize>) -> Diagnostic {
+    Diagnostic::error(
+        "visor::config::too_complex",
+        format!("the file has more than {MAX_NODES} values once its aliases are filled in"),
+    )
+    .label(at, "here the limit is reached")
+    .help("refer to fewer or smaller anchors, or split the file")
 }
 
 /// A place of the parser in bytes; some of its errors know only line and column.

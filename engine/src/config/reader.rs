@@ -30,6 +30,39 @@ struct Expression {
 /// A file that needs more suggestions than this is no file of ours, and comparing costs time.
 const SUGGESTIONS: u32 = 200;
 
+/// What a key takes as it is written, beside text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Also {
+    /// Nothing: `tags: 5` is a slip.
+    Nothing,
+    /// Numbers: `version: 1.0`.
+    Numbers,
+    /// `true` and `false`, which are expressions and commands as well.
+    Flags,
+    /// Both: `CI: true` and `PORT: 80` are variables.
+    Scalars,
+}
+
+impl Also {
+    fn takes(self, value: &Value) -> bool {
+        match value {
+            Value::Text(_) => true,
+            Value::Integer(_) | Value::Number(_) => matches!(self, Self::Numbers | Self::Scalars),
+            Value::Bool(_) => matches!(self, Self::Flags | Self::Scalars),
+            Value::Null | Value::List(_) | Value::Map(_) => false,
+        }
+    }
+
+    fn says(self) -> &'static str {
+        match self {
+            Self::Nothing => "text",
+            Self::Numbers => "text or a number",
+            Self::Flags => "text, `true` or `false`",
+            Self::Scalars => "text, a number, `true` or `false`",
+        }
+    }
+}
+
 /// A key of a mapping.
 pub(super) struct Key<'a> {
     pub(super) name: &'a str,
@@ -143,13 +176,26 @@ impl<'a> Reader<'a> {
             Value::Null => "nothing is given".to_owned(),
             _ => format!("this is {found}"),
         };
+        let quoted = expected.contains("text").then(|| self.in_quotes(node)).flatten();
         self.push(
             Diagnostic::error(
                 "visor::config::wrong_type",
                 format!("{} must be {expected}", key.says()),
             )
-            .label(key.place_of(node), label),
+            .label(key.place_of(node), label)
+            .maybe_help(quoted),
         );
+    }
+
+    /// How a number or truth value would be text.
+    fn in_quotes(&self, node: &Node) -> Option<String> {
+        match node.value {
+            Value::Bool(_) | Value::Integer(_) | Value::Number(_) => {
+                let written = node.scalar(self.text)?;
+                Some(format!("if the text is meant, write it in quotes: \"{}\"", clip(written)))
+            }
+            Value::Null | Value::Text(_) | Value::List(_) | Value::Map(_) => None,
+        }
     }
 
     pub(super) fn invalid(&mut self, key: &Key<'_>, node: &Node, message: String, label: &str) {
@@ -159,18 +205,23 @@ impl<'a> Reader<'a> {
         );
     }
 
-    /// Text; numbers and truth values are taken as they are written.
-    pub(super) fn text(&mut self, key: &Key<'_>, node: &Node) -> Option<String> {
-        let text = node.scalar(self.text).map(str::to_owned);
+    /// Text, or what else the key takes, as it is written.
+    pub(super) fn text(&mut self, key: &Key<'_>, node: &Node, also: Also) -> Option<String> {
+        let text = node.scalar(self.text).filter(|_| also.takes(&node.value)).map(str::to_owned);
         if text.is_none() {
-            self.wrong_type(key, node, "text");
+            self.wrong_type(key, node, also.says());
         }
         text
     }
 
     /// Text with something in it.
     pub(super) fn some_text(&mut self, key: &Key<'_>, node: &Node) -> Option<String> {
-        let text = self.text(key, node)?;
+        self.something(key, node, Also::Nothing)
+    }
+
+    /// The same for keys that take more than text.
+    pub(super) fn something(&mut self, key: &Key<'_>, node: &Node, also: Also) -> Option<String> {
+        let text = self.text(key, node, also)?;
         if text.trim().is_empty() {
             self.invalid(key, node, format!("{} is empty", key.says()), "nothing in here");
             return None;
@@ -219,38 +270,44 @@ impl<'a> Reader<'a> {
     }
 
     /// Texts: one, or a list of them. Nothing is an empty list.
-    pub(super) fn texts(&mut self, key: &Key<'_>, node: &Node) -> Vec<(String, Range<usize>)> {
-        match &node.value {
-            Value::Null => Vec::new(),
-            Value::List(items) => {
-                let mut texts = Vec::with_capacity(items.len());
-                for item in items {
-                    if let Some(text) = item.scalar(self.text) {
-                        texts.push((text.to_owned(), item.span()));
-                    } else {
-                        self.push(
-                            Diagnostic::error(
-                                "visor::config::wrong_type",
-                                format!("{} must be a list of texts", key.says()),
-                            )
-                            .label(
-                                if item.span().is_empty() { key.span.clone() } else { item.span() },
-                                format!("this is {}", item.kind()),
-                            ),
-                        );
-                    }
-                }
-                texts
-            }
-            Value::Map(_) => {
-                self.wrong_type(key, node, "text or a list of texts");
-                Vec::new()
-            }
-            Value::Bool(_) | Value::Integer(_) | Value::Number(_) | Value::Text(_) => {
+    pub(super) fn texts(
+        &mut self,
+        key: &Key<'_>,
+        node: &Node,
+        also: Also,
+    ) -> Vec<(String, Range<usize>)> {
+        let items = match &node.value {
+            Value::Null => return Vec::new(),
+            Value::List(items) => items.as_slice(),
+            one if also.takes(one) => {
                 let text = node.scalar(self.text).unwrap_or_default().to_owned();
-                vec![(text, key.place_of(node))]
+                return vec![(text, key.place_of(node))];
+            }
+            _ => {
+                self.wrong_type(key, node, "text or a list of texts");
+                return Vec::new();
+            }
+        };
+        let mut texts = Vec::with_capacity(items.len());
+        for item in items {
+            if let Some(text) = item.scalar(self.text).filter(|_| also.takes(&item.value)) {
+                texts.push((text.to_owned(), item.span()));
+            } else {
+                let quoted = self.in_quotes(item);
+                self.push(
+                    Diagnostic::error(
+                        "visor::config::wrong_type",
+                        format!("{} must be a list of texts", key.says()),
+                    )
+                    .label(
+                        if item.span().is_empty() { key.span.clone() } else { item.span() },
+                        format!("this is {}", item.kind()),
+                    )
+                    .maybe_help(quoted),
+                );
             }
         }
+        texts
     }
 
     /// One of some words.
@@ -260,7 +317,7 @@ impl<'a> Reader<'a> {
         node: &Node,
         words: &[(&'static str, T)],
     ) -> Option<T> {
-        let text = self.text(key, node)?;
+        let text = self.text(key, node, Also::Nothing)?;
         let found = words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
         if found.is_none() {
             let all: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
@@ -298,7 +355,7 @@ impl<'a> Reader<'a> {
                         );
                     } else if let Value::Null = value.value {
                         env.insert(name.name.to_owned(), String::new());
-                    } else if let Some(text) = self.text(&name, value) {
+                    } else if let Some(text) = self.text(&name, value, Also::Scalars) {
                         if text.contains('\0') {
                             let message = format!("{} contains a NUL character", name.says());
                             self.invalid(&name, value, message, "no program can be given that");

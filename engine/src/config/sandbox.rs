@@ -7,11 +7,10 @@ use std::collections::BTreeMap;
 
 use visor_protocol::job::SandboxSpec;
 
-use super::document::is_off;
 use super::keys::{self, Fate, SANDBOX};
 use super::model::SandboxDefinition;
 use super::node::{Node, Value};
-use super::reader::{Key, Reader, clip, list};
+use super::reader::{Also, Key, Reader, clip, list};
 use crate::diagnostic::Diagnostic;
 
 type Entry<'d> = Option<(&'d Key<'d>, &'d Node)>;
@@ -28,20 +27,22 @@ pub(super) fn read(
     defaults: Entry<'_>,
 ) -> Option<BTreeMap<String, SandboxDefinition>> {
     let mut passed: Vec<String> = PASSED_ALWAYS.map(str::to_owned).to_vec();
-    if let Some((key, node)) = defaults.filter(|(_, node)| !is_off(node))
+    if let Some((key, node)) = defaults
         && reader.is_map(key, node, "a mapping")
     {
         for (key, node) in reader.entries(node, "`sandbox_defaults`") {
             let known = [("env_passthrough", Fate::Read)];
             if key.name == "env_passthrough" {
-                passed.extend(reader.texts(&key, node).into_iter().map(|(name, _)| name));
+                passed.extend(
+                    reader.texts(&key, node, Also::Nothing).into_iter().map(|(name, _)| name),
+                );
             } else {
-                keys::remark(reader, &known, &key, "`sandbox_defaults`");
+                keys::remark(reader, &known, &key, node, "`sandbox_defaults`");
             }
         }
     }
     let mut found = BTreeMap::new();
-    if let Some((key, node)) = sandboxes.filter(|(_, node)| !is_off(node)) {
+    if let Some((key, node)) = sandboxes {
         if !reader.is_map(key, node, "a mapping of names to sandboxes") {
             return None;
         }
@@ -121,9 +122,12 @@ fn one(reader: &mut Reader<'_>, key: &Key<'_>, node: &Node, passed: &[String]) -
     }
     let mut other_mode = false;
     for (field, value) in reader.entries(node, &owner) {
-        if !is_off(value) {
+        keys::remark(reader, SANDBOX, &field, value, "a sandbox");
+        if !keys::is_off(value) {
             other_mode |= matches!(field.name, "dockerfile" | "dockerfile_inline" | "compose");
-            keys::remark(reader, SANDBOX, &field, "a sandbox");
+        }
+        if let Value::Null = value.value {
+            continue;
         }
         match field.name {
             "engine" => other_mode |= !engine(reader, &field, value),
@@ -145,7 +149,7 @@ fn one(reader: &mut Reader<'_>, key: &Key<'_>, node: &Node, passed: &[String]) -
             }
             "workdir" => workdir(reader, &field, value, &mut spec),
             "env_passthrough" => {
-                let names = reader.texts(&field, value);
+                let names = reader.texts(&field, value, Also::Nothing);
                 spec.env_passthrough.extend(names.into_iter().map(|(name, _)| name));
             }
             "network" => spec.network = reader.flag(&field, value).unwrap_or(false),
@@ -166,7 +170,7 @@ fn one(reader: &mut Reader<'_>, key: &Key<'_>, node: &Node, passed: &[String]) -
 
 /// Docker is the one engine of this version; true when it is what is asked for.
 fn engine(reader: &mut Reader<'_>, key: &Key<'_>, node: &Node) -> bool {
-    match reader.text(key, node).as_deref() {
+    match reader.text(key, node, Also::Nothing).as_deref() {
         Some("docker") => true,
         Some(other) => {
             let (message, label) = if ["bubblewrap", "seatbelt"].contains(&other) {
@@ -212,14 +216,14 @@ fn workdir(reader: &mut Reader<'_>, key: &Key<'_>, node: &Node, spec: &mut Sandb
 }
 
 fn resources(reader: &mut Reader<'_>, key: &Key<'_>, node: &Node, spec: &mut SandboxSpec) {
-    if is_off(node) || !reader.is_map(key, node, "a mapping with `memory`, `cpu` and `disk`") {
+    if !reader.is_map(key, node, "a mapping with `memory`, `cpu` and `disk`") {
         return;
     }
     let owner = key.says();
     for (field, value) in reader.entries(node, &owner) {
         match field.name {
             "memory" | "disk" => {
-                if let Some(text) = reader.some_text(&field, value) {
+                if let Some(text) = reader.something(&field, value, Also::Numbers) {
                     match bytes(&text) {
                         Some(bytes) if field.name == "disk" => spec.disk_bytes = bytes,
                         Some(bytes) => spec.memory_bytes = bytes,
@@ -249,17 +253,20 @@ fn resources(reader: &mut Reader<'_>, key: &Key<'_>, node: &Node, spec: &mut San
                         reason = "range-checked above"
                     )]
                     Some(cores) => spec.cpu_millis = (cores * 1000.0).round() as u64,
-                    None => reader.invalid(
-                        &field,
-                        value,
-                        format!("{} must be a number of cores from 0.01 to 1024", field.says()),
-                        "not such a number",
-                    ),
+                    None => {
+                        let what = "a number of cores from 0.01 to 1024";
+                        if let Value::Integer(_) | Value::Number(_) = value.value {
+                            let message = format!("{} must be {what}", field.says());
+                            reader.invalid(&field, value, message, "not such a number");
+                        } else {
+                            reader.wrong_type(&field, value, what);
+                        }
+                    }
                 }
             }
             _ => {
                 let known = [("memory", Fate::Read), ("cpu", Fate::Read), ("disk", Fate::Read)];
-                keys::remark(reader, &known, &field, "`resources`");
+                keys::remark(reader, &known, &field, value, "`resources`");
             }
         }
     }

@@ -6,7 +6,7 @@
 
 mod render;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::collections::hash_map::Entry;
 use std::fmt;
 use std::ops::Range;
@@ -164,6 +164,15 @@ impl Diagnostics {
         }
     }
 
+    /// Adds those of another reading of the same file that are not here yet.
+    pub(crate) fn add_new(&mut self, others: Self) {
+        let key = |item: &Diagnostic| (item.code, item.position(), item.message.clone());
+        let known: HashSet<_> = self.items.iter().map(key).collect();
+        others.items.into_iter().filter(|item| !known.contains(&key(item))).for_each(|item| {
+            self.push(item);
+        });
+    }
+
     /// Puts them in the order in which they are shown, and joins those about the same thing.
     pub(crate) fn settle(&mut self) {
         self.items.sort_by_key(|item| (item.level, item.position()));
@@ -254,17 +263,21 @@ impl Diagnostics {
 
     /// Line and column (from 1) of a diagnostic's first label.
     pub fn place(&self, diagnostic: &Diagnostic) -> Option<(usize, usize)> {
-        let start = diagnostic.labels.first()?.span.start;
-        let before = self.source.text.get(..start)?;
-        let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
-        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-        Some((line, column))
+        line_and_column(&self.source.text, diagnostic.labels.first()?.span.start)
     }
 
     /// All of them as text for people, ending in a newline.
     pub fn render(&self, style: Style, width: usize) -> String {
         render::render(self, style, width)
     }
+}
+
+/// Line and column (from 1) of a byte of a text.
+pub(crate) fn line_and_column(text: &str, at: usize) -> Option<(usize, usize)> {
+    let before = text.get(..at)?;
+    let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    Some((line, column))
 }
 
 impl<'a> IntoIterator for &'a Diagnostics {

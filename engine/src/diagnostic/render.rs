@@ -81,7 +81,9 @@ fn write_line(all: &Diagnostics, item: &Diagnostic, out: &mut String) -> fmt::Re
         write!(out, ":{line}:{column}")?;
     }
     write!(out, ": {level}: {} [{}]", item.message, item.code)?;
-    if let Some(help) = &item.help {
+    // The label says it where there is no room for the line it belongs to.
+    let label = item.labels.first().map(|label| &label.text);
+    if let Some(help) = item.help.as_ref().or(label) {
         write!(out, " ({help})")?;
     }
     out.push('\n');
