@@ -23,7 +23,7 @@ pub mod registry;
 pub mod warden;
 
 pub use capture::Output;
-pub use place::{Place, Ran, ShellCommand, Stop};
+pub use place::{GRACE, Place, Ran, ShellCommand, Stop};
 pub use provider::{Finished, Provider};
 pub use recorder::{LogSink, Recorder, Stream};
 pub use registry::Registry;

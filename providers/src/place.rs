@@ -10,6 +10,10 @@ use visor_protocol::worker::Ticket;
 
 use crate::recorder::Recorder;
 
+/// Between asking a command to end and making it. The same everywhere, so that a check that cleans
+/// up after itself can do so wherever it runs.
+pub const GRACE: Duration = Duration::from_secs(2);
+
 /// A shell command line to run.
 #[derive(Debug)]
 pub struct ShellCommand<'a> {

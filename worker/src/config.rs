@@ -28,6 +28,12 @@ pub struct WorkerConfig {
     pub images: Vec<String>,
     /// The container engine. Only talked to when something needs it.
     pub docker: DockerOptions,
+    /// Free bytes of the data directory's disk below which it takes no jobs. The smaller of 1 GiB
+    /// and a twentieth of the disk when absent.
+    pub min_free: Option<u64>,
+    /// Nobody else could take its jobs, and nobody waits for an engine or an image to come: what
+    /// cannot run in a sandbox now has failed for good. For a run on one's own machine.
+    pub alone: bool,
     /// Keep a [warden](visor_providers::warden) that cleans up when this process is killed. Only
     /// for programs whose `main` knows the warden's argument.
     pub warden: bool,
@@ -49,6 +55,8 @@ impl WorkerConfig {
             default_sandbox: None,
             images: Vec::new(),
             docker: DockerOptions::default(),
+            min_free: None,
+            alone: false,
             warden: false,
             timings: Timings::default(),
         }

@@ -24,6 +24,7 @@ use crate::logs::{LogQueue, publish_logs};
 use crate::place::Places;
 use crate::pull::pull_jobs;
 use crate::results::{self, send_results};
+use crate::room;
 use crate::sandbox::Sandboxes;
 use crate::shared::{Readiness, Shared};
 
@@ -100,6 +101,8 @@ impl Worker {
             shared.change_readiness(|readiness| readiness.engine = Some(looking));
             tokio::spawn(follow_engine(Arc::clone(&shared), sandboxes));
         }
+        // Before the first job is taken.
+        room::look(&shared).await;
         let (closed, watch) = watch::channel(false);
         let tasks = Tasks {
             pull: tokio::spawn(pull_jobs(Arc::clone(&shared))),
@@ -107,6 +110,7 @@ impl Worker {
             rest: vec![
                 tokio::spawn(send_heartbeats(Arc::clone(&shared))),
                 tokio::spawn(follow_orders(Arc::clone(&shared))),
+                tokio::spawn(room::follow_room(Arc::clone(&shared))),
                 tokio::spawn(publish_logs(chunks, bus, clock)),
             ],
         };

@@ -8,7 +8,7 @@
 //! - `ledger`: which attempts are held, finished, cancelled: the decisions, without I/O
 //! - `results`, `logs`, `heartbeat`, `control`: what goes out and what comes in
 //! - [`sandbox`]: containers; [`workspace`]: the files that jobs see
-//! - `host_usage`: load of the machine
+//! - `host_usage`, `room`: load of the machine, and the room on its disk
 
 mod attempt;
 pub mod config;
@@ -22,6 +22,7 @@ mod logs;
 mod place;
 mod pull;
 mod results;
+mod room;
 pub mod sandbox;
 mod shared;
 pub mod workspace;

@@ -36,6 +36,8 @@ pub(crate) struct Places {
     pool: visor_protocol::PoolName,
     /// Other processes share the bus, so a directory named by a job need not be meant for us.
     remote: bool,
+    /// Nobody waits for an engine or an image to come.
+    alone: bool,
     data_dir: DataDir,
     /// Opened when the first job needs them: a run on one's own machine never does.
     workspaces: OnceCell<Workspaces>,
@@ -92,6 +94,7 @@ impl Places {
             default_sandbox: config.default_sandbox.clone(),
             pool: config.pool.clone(),
             remote,
+            alone: config.alone,
             data_dir: match &config.data_dir {
                 Some(path) => DataDir::Given(path.clone()),
                 None => DataDir::Temporary(OnceCell::new()),
@@ -141,18 +144,32 @@ impl Places {
 
     async fn sandbox(&self, job: &Job, spec: SandboxSpec, bus: &dyn Bus) -> Result<Ready, Fault> {
         create::validate(&spec)?;
-        let sandboxes = self
-            .sandboxes()
-            .await
-            .map_err(|error| fault("visor::sandbox::engine_address", explain(&error), true))?;
-        let image = sandboxes.images.get(&spec.image, &sandboxes.engine).await?;
+        let (sandboxes, image) = self.image(&spec.image).await.map_err(|mut fault| {
+            if self.alone {
+                fault.retry = false;
+                fault.message.push_str("; or take `sandbox:` out of the check");
+            }
+            fault
+        })?;
         let user = self.user_of(job, &image);
         let files = self.files(job, Some(user), bus).await?;
         let workspace = directory(job, files.as_ref());
         let hosts = self.hosts().await.map_err(|(path, error)| disk_fault(&path, &error))?;
+        let own = files.as_ref().filter(|_| !spec.read_only);
+        let room = own.map(|files| files.allowance(spec.disk_bytes));
         let sandboxes = Arc::clone(sandboxes);
-        let place = Box::new(SandboxPlace { sandboxes, spec, image, user, workspace, hosts });
-        Ok(Ready::Sandbox { place, files })
+        let place = SandboxPlace { sandboxes, spec, image, user, workspace, room, hosts };
+        Ok(Ready::Sandbox { place: Box::new(place), files })
+    }
+
+    /// An image, and the engine that has it.
+    async fn image(&self, name: &str) -> Result<(&Arc<Sandboxes>, Image), Fault> {
+        let sandboxes = self
+            .sandboxes()
+            .await
+            .map_err(|error| fault("visor::sandbox::engine_address", explain(&error), true))?;
+        let image = sandboxes.images.get(name, &sandboxes.engine).await?;
+        Ok((sandboxes, image))
     }
 
     /// Whom a check in a container runs as: whoever its image was made for, or nobody. A worker

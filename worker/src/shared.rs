@@ -58,6 +58,8 @@ pub(crate) struct Readiness {
     /// The image that most jobs run in is not there. A worker that fails at once would otherwise
     /// take a pool's jobs faster than those that could run them.
     pub(crate) image: Option<String>,
+    /// There is no room on the disk.
+    pub(crate) room: Option<String>,
 }
 
 impl Shared {
@@ -67,8 +69,8 @@ impl Shared {
             return WorkerState::Draining;
         }
         let readiness = self.readiness.lock();
-        let Readiness { queue, engine, image } = &*readiness;
-        match queue.as_ref().or(engine.as_ref()).or(image.as_ref()) {
+        let Readiness { queue, engine, image, room } = &*readiness;
+        match queue.as_ref().or(engine.as_ref()).or(image.as_ref()).or(room.as_ref()) {
             Some(reason) => WorkerState::NotReady { reason: reason.clone() },
             None => WorkerState::Ready,
         }

@@ -11,6 +11,7 @@ use visor_protocol::Job;
 use visor_protocol::ids::WorkerId;
 use visor_protocol::job::{Placement, SandboxSpec, Workspace};
 use visor_protocol::outcome::{End, Outcome};
+use visor_protocol::subject::Pattern;
 use visor_protocol::worker::{Control, Execution, WorkerState};
 use visor_testkit::docker::{DockerEngine, IMAGE};
 use visor_worker::{DockerOptions, WorkerConfig};
@@ -135,6 +136,105 @@ async fn a_check_is_killed_at_its_deadline_with_everything_it_started() {
     assert_eq!(stdout(&outcome), "started\n");
     desk.worker.drain().await;
     assert!(containers(&engine, &desk).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_is_asked_to_end_before_it_is_killed() {
+    let engine = engine!(start_or_skip, "a_check_is_asked_to_end_before_it_is_killed");
+    let mut desk = Desk::open(in_sandbox(&engine, "grace")).await;
+    // Not the first process, whose signals the kernel drops; and its whole group is asked.
+    let script = "trap 'echo asked' TERM; echo started; sleep 1000; echo \"sleep: $?\"";
+    let expected = "started\nasked\nsleep: 143\n";
+    let mut job = command(1, script);
+    job.timeout_ms = 1_000;
+    let outcome = desk.run(&job).await;
+    assert_eq!((outcome.end.clone(), stdout(&outcome).as_str()), (End::TimedOut, expected));
+
+    let mut job = command(2, script);
+    job.watched = true;
+    let mut logs = desk.bus.subscribe(&Pattern::LogsOfRun(job.job.run)).await.unwrap();
+    desk.enqueue(&job).await;
+    logs.next().await.unwrap();
+    desk.order(Control::Cancel { tickets: vec![ticket(&job)], reason: "test".into() }).await;
+    let outcome = desk.outcome().await;
+    assert_eq!((outcome.end.clone(), stdout(&outcome).as_str()), (End::Cancelled, expected));
+    desk.worker.drain().await;
+    assert!(containers(&engine, &desk).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_that_asks_for_more_time_gets_none() {
+    let engine = engine!(start_or_skip, "a_check_that_asks_for_more_time_gets_none");
+    let mut desk = Desk::open(in_sandbox(&engine, "no-more")).await;
+    let script = "trap 'while :; do echo more; sleep 0.1; done' TERM; while :; do sleep 0.1; done";
+    let mut job = command(1, script);
+    job.timeout_ms = 500;
+    let outcome = desk.run(&job).await;
+    assert_eq!(outcome.end, End::TimedOut);
+    assert!(stdout(&outcome).starts_with("more\nmore\n"));
+    desk.worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_check_used_is_reported_with_its_outcome() {
+    let engine = engine!(start_or_skip, "what_a_check_used_is_reported_with_its_outcome");
+    let mut desk = Desk::open(in_sandbox(&engine, "usage")).await;
+    // Over before any look that comes once a second.
+    let outcome = desk.run(&command(1, "head -c 30000000 /dev/zero | tr '\\0' x > /tmp/x")).await;
+    assert_eq!(outcome.end, End::Exited { code: 0 }, "{outcome:?}");
+    let used = outcome.usage;
+    assert!((30_000_000..512 << 20).contains(&used.peak_memory_bytes), "{used:?}");
+    assert!(used.user_micros + used.system_micros > 5_000, "{used:?}");
+    desk.worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_that_writes_more_than_its_limit_is_ended_for_it() {
+    let engine = engine!(start_or_skip, "a_check_that_writes_more_than_its_limit");
+    let mut desk = Desk::open(in_sandbox(&engine, "disk")).await;
+    let workspace = packed(desk.bus.as_ref(), &[("a.txt", "one\n")]).await;
+    let placed = |seq, exec: &str| {
+        let mut spec = SandboxSpec::new("small", IMAGE);
+        spec.disk_bytes = 20 << 20;
+        let placement = Placement::Sandbox(Box::new(spec));
+        Job { placement, workspace: Some(workspace.clone()), ..command(seq, exec) }
+    };
+    let within = desk.run(&placed(1, "head -c 10000000 /dev/zero > b; sleep 2; cat a.txt")).await;
+    assert_eq!((within.end.clone(), stdout(&within).as_str()), (End::Exited { code: 0 }, "one\n"));
+    let over = placed(2, "trap '' TERM; while head -c 1000000 /dev/zero >> b; do sleep 0.01; done");
+    assert_eq!(desk.run(&over).await.end, End::OutOfDisk { limit: 20 << 20 });
+    desk.worker.drain().await;
+    assert!(containers(&engine, &desk).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn alone_a_job_whose_engine_or_image_is_not_there_has_failed_for_good() {
+    let mut config = on_host(1);
+    config.alone = true;
+    config.docker = DockerOptions { host: Some("/nonexistent/engine.sock".into()) };
+    let sandboxed = |seq, image: &str| {
+        let placement = Placement::Sandbox(Box::new(SandboxSpec::new("box", image)));
+        Job { placement, ..command(seq, "true") }
+    };
+    let mut desk = Desk::open(config.clone()).await;
+    let outcome = desk.run(&sandboxed(1, IMAGE)).await;
+    let End::Infrastructure(fault) = outcome.end else { panic!("{:?}", outcome.end) };
+    assert_eq!((fault.code.as_str(), fault.retry), ("visor::sandbox::engine_down", false));
+    for said in ["/nonexistent/engine.sock", "start it", "DOCKER_HOST", "take `sandbox:` out"] {
+        assert!(fault.message.contains(said), "{}", fault.message);
+    }
+    desk.worker.stop().await;
+
+    let engine = engine!(start_or_skip, "alone_a_job_whose_image_is_not_there");
+    config.docker = DockerOptions { host: Some(engine.host()) };
+    let mut desk = Desk::open(config).await;
+    let outcome = desk.run(&sandboxed(2, "visor/base:absent")).await;
+    let End::Infrastructure(fault) = outcome.end else { panic!("{:?}", outcome.end) };
+    assert_eq!((fault.code.as_str(), fault.retry), ("visor::sandbox::image_missing", false));
+    for said in ["`visor/base:absent`", "pool `default`", "docker build", "take `sandbox:` out"] {
+        assert!(fault.message.contains(said), "{}", fault.message);
+    }
+    desk.worker.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -15,6 +15,7 @@ use tar::{EntryType, Header};
 use visor_protocol::ContentHash;
 use visor_protocol::job::Workspace;
 use visor_protocol::outcome::End;
+use visor_protocol::worker::WorkerState;
 use visor_worker::workspace::copy::{Owner, copy_tree, remove_tree};
 use visor_worker::workspace::unpack::{Limits, UnpackError, Unpacked, unpack};
 
@@ -242,4 +243,31 @@ async fn files_that_cannot_be_laid_out_are_a_fault_with_a_reason() {
         assert_eq!(fault.retry, retry, "{fault:?}");
     }
     desk.worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_without_room_on_its_disk_takes_nothing_and_says_so() {
+    let data = tempfile::tempdir().unwrap();
+    let mut config = on_host(1);
+    config.data_dir = Some(data.path().to_owned());
+    config.min_free = Some(u64::MAX / 2);
+    let mut desk = Desk::open(config.clone()).await;
+    desk.enqueue(&command(1, "true")).await;
+    desk.heartbeat(|heartbeat| match &heartbeat.state {
+        WorkerState::NotReady { reason } => {
+            assert!(heartbeat.held.is_empty());
+            reason.contains("no room") && reason.contains(&data.path().display().to_string())
+        }
+        WorkerState::Ready | WorkerState::Draining => false,
+    })
+    .await;
+    desk.worker.stop().await;
+
+    // One that has the room takes it.
+    config.min_free = Some(0);
+    let clock = std::sync::Arc::new(visor_protocol::time::SystemClock);
+    let bus = std::sync::Arc::clone(&desk.bus);
+    let second = visor_worker::Worker::start(config, bus, clock).await.unwrap();
+    assert_eq!(desk.outcome().await.end, End::Exited { code: 0 });
+    second.stop().await;
 }

@@ -25,3 +25,4 @@ pub(crate) mod sys;
 
 pub use orphans::spare;
 pub use place::HostPlace;
+pub use sys::watch;

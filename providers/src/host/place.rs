@@ -13,12 +13,9 @@ use super::marker;
 use super::orphans::{self, Family};
 use super::process::{self, Process, at};
 use super::sys::Status;
-use crate::place::{Place, Ran, ShellCommand, Stop};
+use crate::place::{GRACE, Place, Ran, ShellCommand, Stop};
 use crate::recorder::{Recorder, Stream};
 use crate::warden;
-
-/// Between asking a command to end and making it.
-const GRACE: Duration = Duration::from_secs(2);
 
 /// How long the pipes of a command that has ended are listened to, when something it started holds
 /// them open.

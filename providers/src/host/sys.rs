@@ -90,7 +90,10 @@ pub(crate) fn ignore(signal: i32) {
 }
 
 /// Lets the runtime wake us when the descriptor becomes readable.
-pub(crate) fn watch(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+///
+/// # Errors
+/// When the descriptor is none that can be waited for.
+pub fn watch(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an `OwnedFd` is open until it is dropped, and an `AsyncFd` gives out no way to
     // replace it.
     Ok(unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }?)

@@ -68,6 +68,7 @@ impl Embedded {
         config.execution = Execution::Host;
         config.docker =
             DockerOptions { host: std::env::var("DOCKER_HOST").ok().filter(|h| !h.is_empty()) };
+        config.alone = true;
         config.warden = options.processes;
         let worker = Worker::start(config, Arc::clone(&bus), clock).await;
         let worker = worker.map_err(|error| common::worker_failure(&error))?;

@@ -16,6 +16,9 @@ use crate::workspace::copy::Owner;
 /// Whom checks run as when neither their image nor their files say: nobody.
 pub const NOBODY: Owner = Owner { uid: 65_534, gid: 65_534 };
 
+/// What runs commands.
+pub const SHELL: &str = "/bin/sh";
+
 /// The engine takes no smaller limit.
 const LEAST_MEMORY: u64 = 6 * 1024 * 1024;
 
@@ -82,7 +85,8 @@ pub fn request(design: Design<'_>) -> ContainerCreateBody {
     let tmp = (spec.memory_bytes.max(LEAST_MEMORY) / 2).min(MOST_TMP);
     // More cores than there are is refused by the engine; nobody could have them anyway.
     let cpu_millis = spec.cpu_millis.clamp(10, cores.max(1) * 1000);
-    let mut variables = vec!["HOME=/tmp".to_owned()];
+    // The init sends signals on to the whole group of the check, as a host's terminal would.
+    let mut variables = vec!["HOME=/tmp".to_owned(), "TINI_KILL_PROCESS_GROUP=1".to_owned()];
     variables.extend(env.iter().map(|(name, value)| format!("{name}={value}")));
     let mut mounts = Vec::new();
     if let Some(workspace) = workspace {
@@ -101,6 +105,9 @@ pub fn request(design: Design<'_>) -> ContainerCreateBody {
         cap_drop: Some(vec!["ALL".to_owned()]),
         security_opt: Some(vec!["no-new-privileges".to_owned()]),
         privileged: Some(false),
+        // The kernel drops signals to a first process that has no handler for them; so the check
+        // is the second, and the first is the engine's own init.
+        init: Some(true),
         readonly_rootfs: Some(true),
         tmpfs: Some(
             [("/tmp".to_owned(), format!("rw,exec,nosuid,nodev,mode=1777,size={tmp}"))].into(),
@@ -118,7 +125,7 @@ pub fn request(design: Design<'_>) -> ContainerCreateBody {
     ContainerCreateBody {
         image: Some(spec.image.clone()),
         // In place of whatever the image would start.
-        entrypoint: Some(vec!["/bin/sh".to_owned(), "-c".to_owned()]),
+        entrypoint: Some(vec![SHELL.to_owned(), "-c".to_owned()]),
         cmd: Some(vec![exec.to_owned()]),
         user: Some(format!("{}:{}", user.uid, user.gid)),
         env: Some(variables),
@@ -175,6 +182,7 @@ mod tests {
         assert_eq!(body.network_disabled, Some(true));
         assert_eq!(body.user.as_deref(), Some("65534:65534"));
         assert_eq!(host.memory, host.memory_swap);
+        assert_eq!(host.init, Some(true));
         assert!(host.pids_limit.unwrap() > 0 && host.nano_cpus.unwrap() > 0);
         assert!(host.cap_add.is_none() && host.devices.is_none() && host.binds.is_none());
         let mounts = host.mounts.unwrap();

@@ -81,7 +81,11 @@ impl EngineError {
             // Its own troubles may pass; what is wrong with the request stays wrong.
             Self::Refused { status, .. } => ("visor::sandbox::engine_refused", *status >= 500),
         };
-        Fault { code: code.into(), message: self.to_string(), retry }
+        let mut message = self.to_string();
+        if self.is_down() {
+            message.push_str("; start it, or say with DOCKER_HOST where it is");
+        }
+        Fault { code: code.into(), message, retry }
     }
 }
 

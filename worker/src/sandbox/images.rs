@@ -19,6 +19,9 @@ const FRESH: Duration = Duration::from_secs(15);
 /// The image that the offline build makes.
 const OFFLINE: &str = "visor/base:busybox";
 
+/// What the image that `sandbox-images/base` describes is called.
+const BASE: &str = "visor/base";
+
 /// An image that is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Image {
@@ -127,6 +130,8 @@ impl Images {
     pub fn missing(&self, name: &str) -> Fault {
         let how = if name == OFFLINE {
             "build it there with `sandbox-images/build-offline.sh`".to_owned()
+        } else if name.starts_with(BASE) {
+            format!("build it there with `docker build -t {name} sandbox-images/base`")
         } else {
             format!("build it there, or fetch it with `docker pull {name}`")
         };

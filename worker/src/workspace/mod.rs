@@ -4,8 +4,10 @@
 //! - [`store`]: fetching, keeping and handing out
 //! - [`unpack`]: from an archive that nobody trusts to a tree that stays where it is put
 //! - [`copy`]: private copies, and taking them away
+//! - [`growth`]: how large a check has made its copy
 
 pub mod copy;
+pub mod growth;
 pub mod store;
 pub mod unpack;
 

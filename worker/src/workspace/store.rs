@@ -15,6 +15,7 @@ use visor_providers::host::marker;
 use visor_transport::{Bus, BusError};
 
 use super::copy::{Owner, copy_tree, remove_tree};
+use super::growth::ENTRY_BYTES;
 use super::unpack::{Limits, UnpackError, Unpacked, unpack};
 
 /// A packed tree is refused above this.
@@ -94,12 +95,20 @@ struct Kept {
 #[derive(Debug)]
 pub struct LaidOut {
     path: Option<PathBuf>,
+    /// What was unpacked into it.
+    content: Unpacked,
 }
 
 impl LaidOut {
     /// Where it is.
     pub fn path(&self) -> &Path {
         self.path.as_deref().unwrap_or(Path::new("/"))
+    }
+
+    /// What the copy may take on the disk when its job may write this much into it.
+    pub fn allowance(&self, writes: u64) -> u64 {
+        let entries = self.content.entries.saturating_mul(ENTRY_BYTES);
+        self.content.bytes.saturating_add(entries).saturating_add(writes)
     }
 
     /// Takes it away, off the runtime's threads.
@@ -184,9 +193,9 @@ impl Workspaces {
             return Err(WorkspaceError::TooLarge { bytes });
         }
         let tree = self.keep(hash);
-        tree.get_or_try_init(|| self.unpack(hash, bus)).await?;
+        let content = *tree.get_or_try_init(|| self.unpack(hash, bus)).await?;
         let (from, to) = (self.tree_path(hash), self.fresh("jobs"));
-        let copy = LaidOut { path: Some(to.clone()) };
+        let copy = LaidOut { path: Some(to.clone()), content };
         let target = to.clone();
         let copied = tokio::task::spawn_blocking(move || copy_tree(&from, &target, owner)).await;
         // The tree may be evicted from here on.
