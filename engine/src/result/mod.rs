@@ -111,7 +111,9 @@ fn succeeded(stdout: Stream<'_>) -> CheckResult {
     }
     let parsed = json::parse(text);
     let content = if parsed.is_whole { String::new() } else { text.to_owned() };
-    let (issues, output) = issues::extract(parsed.value);
+    let unread = issues::unread(text, &parsed);
+    let (mut issues, output) = issues::extract(parsed.value);
+    issues.extend(unread);
     CheckResult { issues, output, content }
 }
 
@@ -170,7 +172,10 @@ fn failed(check: &PlannedCheck, end: &End, stdout: Stream<'_>, stderr: Stream<'_
     let mut issues = vec![first];
     // A linter says what it found and exits with 1.
     if !stdout.is_cut() {
-        issues.extend(issues::extract(json::parse(written).value).0);
+        let parsed = json::parse(written);
+        let unread = issues::unread(written, &parsed);
+        issues.extend(issues::extract(parsed.value).0);
+        issues.extend(unread);
     }
     CheckResult { issues, output: Some(Value::Object(output)), content: String::new() }
 }

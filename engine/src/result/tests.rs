@@ -112,7 +112,87 @@ fn lists_of_issues_leave_no_output_and_counts_are_no_issues() {
     assert_eq!(number.issues, []);
     assert_eq!(number.output, Some(json!({ "issues": 25, "status": "warning" })));
     let mixed = printed(r#"[{"message": "a", "line": 1}, 7]"#);
-    assert_eq!((mixed.issues.len(), mixed.output.is_some()), (0, true));
+    assert_eq!((mixed.issues.len(), mixed.output.is_some()), (2, true));
+    let mostly_other = printed(r#"[{"message": "a", "line": 1}, 7, 8]"#);
+    assert_eq!((mostly_other.issues.len(), mostly_other.output.is_some()), (0, true));
+}
+
+/// The issues without the last, and what the last says about malformed ones.
+fn malformed(stdout: &str) -> (Vec<(String, Severity)>, String) {
+    let mut issues = printed(stdout).issues;
+    let last = issues.pop().unwrap();
+    assert_eq!(last.rule_id, "lint/command/malformed_issues", "{stdout}");
+    assert_eq!(last.severity, Severity::Warning);
+    (issues.into_iter().map(|issue| (issue.message, issue.severity)).collect(), last.message)
+}
+
+#[test]
+fn of_malformed_issues_what_can_be_is_kept_and_the_rest_is_told() {
+    let (kept, said) = malformed(
+        r#"{"issues": [
+            {"message": "good", "line": 3},
+            {"severity": "critical", "file": "a.rs"},
+            {"message": "only words"},
+            "bare text",
+            7,
+            {"message": "  ", "line": "soon", "severity": 2}
+        ]}"#,
+    );
+    assert_eq!(
+        kept,
+        [
+            ("good".to_owned(), Severity::Warning),
+            (r#"{"severity":"critical","file":"a.rs"}"#.to_owned(), Severity::Critical),
+            ("only words".to_owned(), Severity::Warning),
+            ("bare text".to_owned(), Severity::Warning),
+            (r#"{"message":"  ","line":"soon","severity":2}"#.to_owned(), Severity::Warning),
+        ]
+    );
+    assert_eq!(
+        said,
+        "4 of the 6 issues that the check printed are malformed: number 2 has no message; number 4 \
+         is a text, which is taken as its message; number 5 is no object, and is left out; and 1 \
+         more"
+    );
+    let (kept, said) = malformed(r#"{"message": "", "severity": "critical"}"#);
+    assert_eq!(kept[0].1, Severity::Critical);
+    assert!(said.ends_with("number 1 has no message"), "{said}");
+    let (kept, _) =
+        malformed(r#"[{"issues": [{"message": "a", "line": 1}, null]}, {"issues": []}]"#);
+    assert_eq!(kept.len(), 1);
+    let (kept, said) = malformed(r#"{"issues": ["A-1", "A-2"], "n": 1}"#);
+    assert_eq!(kept, []);
+    assert!(said.contains("2 of the 2") && said.ends_with("left in the output"), "{said}");
+    assert_eq!(output(r#"{"issues": ["A-1", "A-2"]}"#), json!({ "issues": ["A-1", "A-2"] }));
+}
+
+#[test]
+fn a_list_of_issues_that_is_no_json_is_told() {
+    for (stdout, words) in [
+        ("log\n{\"issues\": [{\"message\": \"a\", \"line\": 1}, {\"mess", "ends before"),
+        ("log\n{\"issues\": [\n{\"message\" \"a\"}]}", "line 3 of the output"),
+        ("{\"issues\": [{\"message\": \"a\", \"line\": 1}]}\n{\"done\": true}", "another JSON"),
+    ] {
+        let (_, said) = malformed(stdout);
+        assert!(said.contains(words), "{stdout}: {said}");
+    }
+    let end = End::Exited { code: 1 };
+    let failed = interpret(&check(), &end, &b"{\"issues\": [{\"mess"[..], &b""[..]);
+    assert_eq!(failed.issues.len(), 2, "{:?}", failed.issues);
+    assert_eq!(printed("the \"issues\" are fine").issues, []);
+}
+
+#[test]
+fn more_issues_than_are_kept_are_counted() {
+    let one = r#"{"message": "a", "line": 1}"#;
+    let result = printed(&format!("[{}]", [one; 10_002].join(",")));
+    assert_eq!(result.issues.len(), 10_001);
+    let said = &result.issues[10_000].message;
+    assert_eq!(said, "the check printed 10002 issues, of which the first 10000 are kept");
+    let bad = format!("[{},{}]", [one; 100].join(","), ["7"; 100].join(","));
+    let (kept, said) = malformed(&bad);
+    assert_eq!(kept.len(), 100);
+    assert!(said.len() < 500 && said.ends_with("; and 97 more"), "{said}");
 }
 
 #[test]
