@@ -294,6 +294,31 @@ pub struct Logs {
     pub complete: bool,
 }
 
+/// What a check waits for, in a word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum Wait {
+    /// Checks it depends on.
+    Dependency,
+    /// A place among the checks that its run may have under way.
+    Place,
+    /// The end of the pause before its next attempt.
+    Retry,
+    /// A worker that takes jobs: its pool has none.
+    Worker,
+    /// A worker that has its image.
+    Image,
+    /// A token of a limit.
+    Bucket,
+    /// A slot: all of its pool are taken.
+    Slot,
+    /// The worker to take what was handed to it.
+    Claim,
+    /// The journal, which cannot be written.
+    Journal,
+}
+
 /// Why a check stands as it does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -302,6 +327,12 @@ pub struct Reason {
     pub check: String,
     /// Its state, in a word.
     pub state: String,
+    /// What it waits for, while it waits, in a word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait: Option<Wait>,
+    /// The same in words that go on from `waits for`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_for: Option<String>,
     /// One sentence: what it waits for, or why it ended.
     pub summary: String,
     /// What it depends on, and how each stands.

@@ -146,9 +146,13 @@ pub struct CheckReport {
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worker: Option<WorkerId>,
-    /// The image it ran in.
+    /// The image it ran in; until it is over, the one it asks for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
+    /// When its next try may begin, while that is held back.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_attempt_at: Option<Timestamp>,
     /// When it was asked for.
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -341,6 +345,7 @@ mod tests {
             history: Vec::new(),
             worker: None,
             image: None,
+            next_attempt_at: None,
             queued_at: Some(at),
             started_at: None,
             finished_at: None,

@@ -4,12 +4,14 @@
 //! - [`submit`]: accepting runs
 //! - [`read`]: runs, logs, workers, status
 //! - [`why`]: what a check waits for, or why it ended
+//! - [`waits`]: what a queued check waits for
 //! - [`serve`]: answers on the bus
 
 mod read;
 mod serve;
 mod service;
 mod submit;
+mod waits;
 mod why;
 
 pub(crate) use serve::{run as serve_bus, subject};

@@ -1,20 +1,28 @@
 //! What a check waits for, or why it ended as it did: one exact cause, and what would change it.
 
-use visor_protocol::api::{ApiError, Reason, Reply, Response};
+use visor_protocol::api::{ApiError, Reason, Reply, Response, Wait, WorkerInfo};
 use visor_protocol::ids::Attempt;
 use visor_protocol::result::{CheckReport, CheckState, RunReport, SkipReason};
 use visor_protocol::worker::Ticket;
 
 use super::service::Service;
-use crate::dispatch::core::WaitInfo;
+use super::waits::Queued;
 
 /// Checks explained in one answer at most.
 const MAX_REASONS: usize = 200;
+
+/// What one question is answered from.
+struct Asked<'a> {
+    report: &'a RunReport,
+    workers: Vec<WorkerInfo>,
+}
 
 impl Service {
     pub(super) async fn why(&self, run: &str, check: Option<&str>) -> Reply {
         let run = self.find(run).await?;
         let report = self.report(run).await?;
+        let workers = self.services.fleet.workers().await;
+        let asked = Asked { report: &report, workers };
         let mut reasons = Vec::new();
         for candidate in &report.checks {
             let wanted = match check {
@@ -22,7 +30,7 @@ impl Service {
                 None => !candidate.state.is_settled() || candidate.state == CheckState::Failed,
             };
             if wanted && reasons.len() < MAX_REASONS {
-                reasons.push(self.reason(&report, candidate).await);
+                reasons.push(self.reason(&asked, candidate).await);
             }
         }
         if let (Some(name), true) = (check, reasons.is_empty()) {
@@ -34,10 +42,12 @@ impl Service {
         Ok(Response::Why(reasons))
     }
 
-    async fn reason(&self, report: &RunReport, check: &CheckReport) -> Reason {
+    async fn reason(&self, asked: &Asked<'_>, check: &CheckReport) -> Reason {
         let mut reason = Reason {
             check: check.name.to_string(),
             state: state_word(check.state).to_owned(),
+            wait: None,
+            waits_for: None,
             summary: String::new(),
             dependencies: Vec::new(),
             facts: Vec::new(),
@@ -47,11 +57,13 @@ impl Service {
         for earlier in &check.history {
             fact("earlier attempt", earlier.clone());
         }
-        if let Some(image) = &check.image {
+        // While it is queued, how its image stands is said with the workers.
+        if let Some(image) = check.image.as_ref().filter(|_| check.state != CheckState::Queued) {
             fact("image", image.clone());
         }
         for name in &check.waits_for {
-            let state = report
+            let state = asked
+                .report
                 .checks
                 .iter()
                 .find(|other| other.name.as_str() == name)
@@ -60,16 +72,17 @@ impl Service {
         }
         match check.state {
             CheckState::Waiting => {
-                reason.summary = if check.waits_for.is_empty() {
-                    "waits for a place among the run's parallel checks".into()
-                } else {
-                    format!("waits for {}", check.waits_for.join(", "))
+                let (wait, waits_for) = match check.waits_for.as_slice() {
+                    [] => (Wait::Place, "a place among the run's parallel checks".to_owned()),
+                    names => (Wait::Dependency, names.join(", ")),
                 };
-                if check.waits_for.is_empty() {
+                if wait == Wait::Place {
                     reason.remedy = Some("a higher `max_parallelism` for the run".into());
                 }
+                reason.summary = format!("waits for {waits_for}");
+                (reason.wait, reason.waits_for) = (Some(wait), Some(waits_for));
             }
-            CheckState::Queued => self.explain_queued(check, &mut reason).await,
+            CheckState::Queued => self.explain_queued(asked, check, &mut reason).await,
             CheckState::Running => self.explain_running(check, &mut reason).await,
             CheckState::Passed => reason.summary = "passed".into(),
             CheckState::Failed => {
@@ -88,49 +101,20 @@ impl Service {
         reason
     }
 
-    async fn explain_queued(&self, check: &CheckReport, reason: &mut Reason) {
+    async fn explain_queued(&self, asked: &Asked<'_>, check: &CheckReport, reason: &mut Reason) {
         let Some(job) = check.job else {
             reason.summary = "is being queued".into();
             return;
         };
-        let now = self.services.clock.now();
-        let Some(info) = self.services.dispatcher.explain(job).await else {
-            reason.summary = if self.services.journal.trouble().is_some() {
-                "waits for the journal, which cannot be written".into()
-            } else {
-                "waits for the pause before its next attempt, or is just being handed on".into()
-            };
-            return;
+        let queued = Queued {
+            now: self.services.clock.now(),
+            check,
+            info: self.services.dispatcher.explain(job).await,
+            workers: &asked.workers,
+            channel: asked.report.summary.channel.as_str(),
+            journal: self.services.journal.trouble(),
         };
-        let waited = now.since(info.since).as_secs_f64();
-        reason.summary = queued_summary(&info, waited);
-        reason.facts.push((
-            "pool".into(),
-            format!(
-                "{}: {} of {} slots busy, {} workers ready",
-                info.pool, info.in_flight, info.slots, info.ready_workers
-            ),
-        ));
-        let (has, fair) = info.share;
-        reason.facts.push((
-            "share".into(),
-            format!("its channel has {has} slots, its fair share is {fair}"),
-        ));
-        match &info.blocked {
-            Some((limit, until)) => {
-                let wait = until.since(now).as_secs_f64();
-                reason.facts.push(("limit".into(), format!("{limit}: next token in {wait:.1} s")));
-            }
-            None => reason.facts.push(("limit".into(), "none applies now".into())),
-        }
-        if info.ready_workers == 0 {
-            reason.remedy = Some(format!("start a worker: visor worker --pool {}", info.pool));
-        } else if info.blocked.is_none() && info.in_flight >= info.slots {
-            reason.remedy = Some(format!(
-                "one more worker in `{}`, or a higher priority for the run",
-                info.pool
-            ));
-        }
+        queued.explain(reason);
     }
 
     async fn explain_running(&self, check: &CheckReport, reason: &mut Reason) {
@@ -148,25 +132,6 @@ impl Service {
             }
         }
     }
-}
-
-fn queued_summary(info: &WaitInfo, waited: f64) -> String {
-    if info.ready_workers == 0 {
-        return format!(
-            "waiting {waited:.1} s: pool `{}` has no worker that takes jobs",
-            info.pool
-        );
-    }
-    if let Some((limit, _)) = &info.blocked {
-        return format!("waiting {waited:.1} s for a token of `{limit}`");
-    }
-    if info.handed_over {
-        return format!("handed to pool `{}` {waited:.1} s ago, taken by no worker yet", info.pool);
-    }
-    format!(
-        "waiting {waited:.1} s for a slot in pool `{}` ({} of {} busy; place {} in its channel, {} wait in all)",
-        info.pool, info.in_flight, info.slots, info.place, info.waiting
-    )
 }
 
 fn skipped(reason: &SkipReason) -> String {

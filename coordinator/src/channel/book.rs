@@ -10,6 +10,7 @@ use visor_engine::{CheckIndex, Effect, Evaluation, Event, Plan, RunMachine};
 use visor_protocol::api::Submission;
 use visor_protocol::event::{Recorded, RunEvent};
 use visor_protocol::ids::{CheckName, JobId, PoolName, RunId, WorkerId};
+use visor_protocol::job::Placement;
 use visor_protocol::outcome::{Captured, End, Fault, Outcome, Usage};
 use visor_protocol::result::{CheckReport, CheckState, RunReport, RunState, RunSummary};
 use visor_protocol::time::Timestamp;
@@ -287,6 +288,13 @@ impl RunBook {
                 && let Some(entry) = self.jobs.get(seq as usize)
             {
                 entry.fill(JobId { run: self.run(), seq }, report);
+                if let (false, None, Placement::Sandbox(wanted)) = (
+                    report.state.is_settled(),
+                    &report.image,
+                    &self.plan.check(entry.check).placement,
+                ) {
+                    report.image = Some(wanted.image.clone());
+                }
             }
         }
         RunReport { summary: self.summary(), checks }
@@ -319,6 +327,7 @@ impl JobEntry {
         report.history.clone_from(&self.tries.history);
         report.worker.clone_from(&self.worker);
         report.image.clone_from(&self.image);
+        report.next_attempt_at = self.not_before.filter(|_| self.phase == Phase::Queued);
         report.queued_at = Some(self.queued_at);
         report.started_at = self.started_at;
         report.finished_at = self.finished_at;

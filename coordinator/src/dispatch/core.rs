@@ -110,6 +110,8 @@ pub struct WaitInfo {
     pub blocked: Option<(String, Timestamp)>,
     /// Slots its channel has, and its fair share.
     pub share: (u32, u32),
+    /// Whom it goes before.
+    pub priority: Priority,
     /// Since when it waits.
     pub since: Timestamp,
 }
@@ -249,6 +251,7 @@ impl Core {
                 pool.line.under_way(&waiting.key.channel),
                 pool.slots.saturating_mul(waiting.weight).div_ceil(total),
             ),
+            priority: waiting.priority,
             since: waiting.since,
         })
     }

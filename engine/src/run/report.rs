@@ -37,6 +37,7 @@ impl RunMachine {
             history: Vec::new(),
             worker: None,
             image: None,
+            next_attempt_at: None,
             queued_at: None,
             started_at: None,
             finished_at: None,

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior};
-use visor_protocol::api::{Request, Response, Submission};
+use visor_protocol::api::{Reason, Request, Response, Submission, Wait};
 use visor_protocol::event::News;
 use visor_protocol::ids::RunId;
 use visor_protocol::result::RunReport;
@@ -20,6 +20,9 @@ use crate::roles::signals::Interrupts;
 const TICK: Duration = Duration::from_millis(100);
 /// Without news for so long, the run is asked for.
 const ASK_AFTER: Duration = Duration::from_secs(1);
+/// While checks wait and nothing is heard, what they wait for is asked this often.
+const EXPLAIN_AFTER: Duration = Duration::from_secs(1);
+const EXPLAIN_AGAIN: Duration = Duration::from_secs(3);
 /// Without an answer for so long, the person who waits is told.
 const COMPLAIN_AFTER: Duration = Duration::from_secs(3);
 /// A coordinator that restarts or elects is back within this time.
@@ -67,7 +70,9 @@ pub(crate) async fn follow(
         place,
         started: Instant::now(),
         heard: Instant::now(),
+        noticed: Instant::now(),
         complained: false,
+        said_no_worker: false,
     };
     let ended = match follower.submit(submission, interrupts).await {
         Ok(true) => follower.watch(watch, interrupts).await,
@@ -87,7 +92,10 @@ struct Follower<'a> {
     started: Instant,
     /// When anything was last heard of the run.
     heard: Instant,
+    /// When anything last changed in it.
+    noticed: Instant,
     complained: bool,
+    said_no_worker: bool,
 }
 
 type Asked<'a> = Pin<Box<dyn Future<Output = Result<Response, ClientError>> + Send + 'a>>;
@@ -172,6 +180,8 @@ impl<'a> Follower<'a> {
     ) -> Result<Ended, Failure> {
         let mut watch = Some(watch);
         let mut asked: Option<Asked<'a>> = None;
+        let mut explaining: Option<Asked<'a>> = None;
+        let mut explained: Option<Instant> = None;
         let mut cancelling: Option<(Instant, Asked<'a>)> = None;
         let mut cancel_answered = false;
         let mut tick = tokio::time::interval(TICK);
@@ -190,6 +200,7 @@ impl<'a> Follower<'a> {
                 seen = news(&mut watch) => match seen {
                     Some(Seen::Notices(notices)) => {
                         self.heard = Instant::now();
+                        self.noticed = self.heard;
                         let now = self.now();
                         for notice in notices.iter().filter(|notice| notice.run == self.run) {
                             self.screen.notice(notice, now);
@@ -215,6 +226,13 @@ impl<'a> Follower<'a> {
                         });
                     }
                 }
+                answer = pending_or(&mut explaining) => {
+                    explaining = None;
+                    // Whoever cannot say it now is asked again; an older coordinator never can.
+                    if let Ok(Response::Why(reasons)) = answer {
+                        self.explain(&reasons);
+                    }
+                }
                 answer = cancel_answer(&mut cancelling), if !cancel_answered => {
                     match answer {
                         Ok(_) => cancel_answered = true,
@@ -232,6 +250,11 @@ impl<'a> Follower<'a> {
                     if asked.is_none() && self.heard.elapsed() >= ASK_AFTER {
                         asked = Some(self.ask());
                     }
+                    if explaining.is_none() && self.wants_reasons(explained) {
+                        explained = Some(Instant::now());
+                        let run = self.run.to_string();
+                        explaining = Some(self.backend.call(Request::Why { run, check: None }));
+                    }
                     self.complain();
                     if let Some((until, _)) = &cancelling
                         && Instant::now() >= *until
@@ -246,6 +269,24 @@ impl<'a> Follower<'a> {
 
     fn ask(&self) -> Asked<'a> {
         self.backend.call(Request::Run { run: self.run.to_string() })
+    }
+
+    /// Checks have a job that nobody runs, and nothing has changed for a moment.
+    fn wants_reasons(&self, explained: Option<Instant>) -> bool {
+        self.screen.model().counts().queued > 0
+            && self.noticed.elapsed() >= EXPLAIN_AFTER
+            && explained.is_none_or(|at| at.elapsed() >= EXPLAIN_AGAIN)
+    }
+
+    fn explain(&mut self, reasons: &[Reason]) {
+        self.screen.explain(reasons);
+        let no_worker = reasons.iter().find(|reason| reason.wait == Some(Wait::Worker));
+        if let Some(waits_for) = no_worker.and_then(|reason| reason.waits_for.as_ref())
+            && !self.said_no_worker
+        {
+            self.said_no_worker = true;
+            self.insist(&format!("  the run waits for {}", text::clean_line(waits_for)));
+        }
     }
 
     fn take_answer(

@@ -6,11 +6,13 @@
 //! - [`progress`]: a run while it goes on
 //! - [`summary`], [`markdown`], [`json`]: a run when it is over
 //! - [`lists`], [`status`], [`why`]: what operators ask
+//! - [`placement`]: where checks run, before they do
 //! - [`startup`]: the block a service prints first
 
 pub(crate) mod json;
 pub(crate) mod lists;
 pub(crate) mod markdown;
+pub(crate) mod placement;
 pub(crate) mod progress;
 #[cfg(test)]
 pub(crate) mod samples;

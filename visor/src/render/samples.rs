@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use visor_protocol::api::{Reason, Wait};
 use visor_protocol::ids::{ChannelId, CheckName, JobId, RunId, WorkerId};
 use visor_protocol::issue::{Issue, Severity};
 use visor_protocol::outcome::{Fault, Usage};
@@ -42,6 +43,7 @@ pub(crate) fn check(text: &str, state: CheckState, millis: u64) -> CheckReport {
         history: Vec::new(),
         worker: ran.then(|| WorkerId::new("local").unwrap()),
         image: None,
+        next_attempt_at: None,
         queued_at: ran.then(start),
         started_at: ran.then(start),
         finished_at: ran.then(|| start() + Duration::from_millis(millis)),
@@ -145,4 +147,18 @@ pub(crate) fn many(number: usize) -> RunReport {
     let checks =
         (0..number).map(|i| check(&format!("check-{i:04}"), CheckState::Passed, 10)).collect();
     report(RunState::Passed, 2_300, checks)
+}
+
+/// A queued check that waits for this.
+pub(crate) fn reason(check: &str, waits_for: &str) -> Reason {
+    Reason {
+        check: check.into(),
+        state: "queued".into(),
+        wait: Some(Wait::Worker),
+        waits_for: Some(waits_for.into()),
+        summary: format!("waiting 2.1 s for {waits_for}"),
+        dependencies: Vec::new(),
+        facts: Vec::new(),
+        remedy: None,
+    }
 }

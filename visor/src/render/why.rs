@@ -47,6 +47,8 @@ pub(crate) fn render(reasons: &[Reason], style: Style) -> String {
 
 #[cfg(test)]
 mod tests {
+    use visor_protocol::api::Wait;
+
     use super::*;
 
     #[test]
@@ -54,6 +56,8 @@ mod tests {
         let reason = Reason {
             check: "integration".into(),
             state: "waiting".into(),
+            wait: Some(Wait::Slot),
+            waits_for: Some("a slot in pool `default` (place 7 of 41)".into()),
             summary: "waiting 2.1 s for a slot in pool `default` (place 7 of 41)".into(),
             dependencies: vec![("lint".into(), "passed".into()), ("unit".into(), "passed".into())],
             facts: vec![("limits".into(), "none apply".into())],

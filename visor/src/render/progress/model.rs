@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use visor_protocol::api::Reason;
 use visor_protocol::event::{News, Notice};
 use visor_protocol::ids::{Attempt, JobId, WorkerId};
 use visor_protocol::result::{CheckReport, CheckState, Counts, RunReport};
@@ -31,6 +32,8 @@ pub(crate) struct Check {
     pub(crate) attempt: Option<Attempt>,
     pub(crate) issues: u32,
     pub(crate) why: Option<String>,
+    /// What it waits for beyond its dependencies, as far as somebody asked.
+    pub(crate) waits_for: Option<String>,
 }
 
 /// A check went from one state to another.
@@ -76,6 +79,7 @@ impl Model {
             attempt: None,
             issues: 0,
             why: None,
+            waits_for: None,
         });
         at
     }
@@ -127,6 +131,7 @@ impl Model {
             return None;
         }
         self.counts.shift(entry.state, to);
+        entry.waits_for = None;
         entry.state = to;
         entry.since = now;
         Some(Change { check: at, to })
@@ -158,6 +163,15 @@ impl Model {
         changes
     }
 
+    /// Takes what checks wait for, as the coordinator sees it.
+    pub(crate) fn explain(&mut self, reasons: &[Reason]) {
+        for reason in reasons {
+            if let Some(&at) = self.index.get(reason.check.as_str()) {
+                self.checks[at].waits_for.clone_from(&reason.waits_for);
+            }
+        }
+    }
+
     /// What a check waits for: dependencies that are not settled, or a place to run.
     pub(crate) fn waits_for(&self, check: &Check) -> String {
         let open: Vec<&str> = check
@@ -170,9 +184,10 @@ impl Model {
             .map(String::as_str)
             .collect();
         match open.as_slice() {
-            [] => match &check.why {
-                Some(why) => format!("waits: {why}"),
-                None => "waits for a free slot".into(),
+            [] => match (&check.waits_for, &check.why) {
+                (Some(what), _) => format!("waits for {what}"),
+                (None, Some(why)) => format!("waits: {why}"),
+                (None, None) => "waits for a free slot".into(),
             },
             names if names.len() > 4 => {
                 format!("waits for {} and {} more", names[..3].join(", "), names.len() - 3)
@@ -250,5 +265,8 @@ mod tests {
         assert_eq!(model.waits_for(model.check(1)), "waits for a");
         model.apply(&news("a", CheckState::Passed), Duration::ZERO);
         assert_eq!(model.waits_for(model.check(1)), "waits for a free slot");
+        model.explain(&[samples::reason("b", "a worker: pool `gpu` has none")]);
+        let told = model.waits_for(model.check(1));
+        assert_eq!(told, "waits for a worker: pool `gpu` has none");
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use visor_protocol::api::Reason;
 use visor_protocol::event::Notice;
 use visor_protocol::result::{CheckState, RunReport};
 use visor_protocol::worker::LogChunk;
@@ -80,6 +81,11 @@ impl Screen {
         for change in self.model.sync(report, now) {
             self.changed(&change, now);
         }
+    }
+
+    /// Takes what checks wait for.
+    pub(crate) fn explain(&mut self, reasons: &[Reason]) {
+        self.model.explain(reasons);
     }
 
     /// Takes output of a check.
