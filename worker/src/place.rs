@@ -147,7 +147,7 @@ impl Places {
         let (sandboxes, image) = self.image(&spec.image).await.map_err(|mut fault| {
             if self.alone {
                 fault.retry = false;
-                fault.message.push_str("; or take `sandbox:` out of the check");
+                fault.message.push_str(", or take `sandbox:` out of the check");
             }
             fault
         })?;

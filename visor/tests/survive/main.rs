@@ -19,6 +19,8 @@ mod docker_restarted;
 mod draining;
 mod garbage;
 mod nats_wiped;
+mod nothing_left;
 mod same_everywhere;
+mod sandboxes_killed;
 mod worker_killed;
 mod worker_paused;

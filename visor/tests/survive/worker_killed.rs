@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use rustix::process::Signal;
 use visor_protocol::time::{Clock, SystemClock};
 
 use crate::harness::{Checks, Fleet, leftovers, until};
@@ -73,4 +74,31 @@ async fn a_worker_killed_among_200_checks_costs_time_and_nothing_else() {
     restarts.sort_unstable();
     println!("{} attempts were lost and began again after {restarts:?}", lost.len());
     assert!(restarts.iter().all(|after| *after < WITHOUT_LEASE), "{restarts:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn jobs_that_a_killed_worker_was_sent_and_never_looked_at_run_soon() {
+    let test = "jobs_that_a_killed_worker_was_sent_and_never_looked_at_run_soon";
+    let Some(mut fleet) = Fleet::start(test).await else { return };
+    let killed = fleet.start_worker("w-killed", 8).await;
+    fleet.start_worker("w-stays", 8).await;
+    // It has asked for work, and the server does not know that nobody reads what it sends.
+    fleet.workers[killed].signal(Signal::STOP);
+    let checks = Checks::new(fleet.dir(), 40, "sleep 0.1");
+    fleet.client.submit(&checks.submission()).await;
+    until("others have begun", || checks.ended() >= 1).await;
+    let at = SystemClock.now();
+    fleet.workers[killed].kill().await;
+    fleet.client.passes(checks.run).await;
+    checks.assert_ran();
+
+    // On the same directory, so that it clears away what the killed one had there.
+    fleet.start_worker("w-comes", 1).await;
+    let histories = fleet.end(&[(checks.run, 40)]).await;
+    histories[0].assert_first_attempts();
+    let mut begun: Vec<Duration> =
+        histories[0].started().map(|(_, started)| started.since(at)).collect();
+    begun.sort_unstable();
+    println!("the last of them began {:?} after the kill", begun.last());
+    assert!(begun.iter().all(|after| *after < WITHOUT_LEASE), "{begun:?}");
 }

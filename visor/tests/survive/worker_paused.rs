@@ -87,3 +87,57 @@ async fn a_worker_back_from_a_long_pause_reports_what_is_stale_and_changes_nothi
     let first: BTreeSet<u32> = histories[0].requeued().iter().map(|lost| lost.seq).collect();
     assert!(lost.is_subset(&first));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_back_after_twenty_seconds_changes_nothing() {
+    let test = "a_worker_back_after_twenty_seconds_changes_nothing";
+    come_back_after(Duration::from_secs(20), test).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_back_after_the_transport_gave_its_jobs_to_others_changes_nothing() {
+    let test = "a_worker_back_after_the_transport_gave_its_jobs_to_others_changes_nothing";
+    // The transport gives what is not acknowledged to others after 30 s.
+    come_back_after(Duration::from_secs(34), test).await;
+}
+
+async fn come_back_after(pause: Duration, test: &str) {
+    let Some(mut fleet) = Fleet::start(test).await else { return };
+    let paused = fleet.start_worker("w-paused", 12).await;
+    fleet.start_worker("w-goes-on", 8).await;
+    let held = Checks::new(fleet.dir(), 60, "sleep 0.5");
+    fleet.client.submit(&held.submission()).await;
+    until("10 checks are over", || held.ended() >= 10).await;
+    fleet.workers[paused].signal(Signal::STOP);
+    // Of these it is sent some, and does not look at them.
+    let sent = Checks::new(fleet.dir(), 40, "sleep 0.2");
+    fleet.client.submit(&sent.submission()).await;
+    tokio::time::sleep(pause).await;
+    fleet.client.passes(held.run).await;
+    fleet.client.passes(sent.run).await;
+
+    let stale_before = fleet.metric("visor_reports_stale_total").await;
+    fleet.workers[paused].signal(Signal::CONT);
+    fleet.joined("w-paused").await;
+    until_some("its outcomes come", async || {
+        (fleet.metric("visor_reports_stale_total").await > stale_before).then_some(())
+    })
+    .await;
+    let after = Checks::new(fleet.dir(), 40, "sleep 0.1");
+    fleet.client.submit(&after.submission()).await;
+    fleet.client.passes(after.run).await;
+    for checks in [&held, &sent, &after] {
+        checks.assert_ran();
+    }
+
+    let runs = [(held.run, 60), (sent.run, 40), (after.run, 40)];
+    let histories = fleet.end(&runs).await;
+    let again: BTreeSet<u32> = histories[0].requeued().iter().map(|lost| lost.seq).collect();
+    let stale: BTreeSet<u32> = histories[0].stale().map(|ticket| ticket.job.seq).collect();
+    println!("{} attempts lost, {} reported as stale", again.len(), stale.len());
+    assert!(!again.is_empty() && again.is_subset(&stale), "{again:?} {stale:?}");
+    for outcome in histories[0].outcomes().filter(|outcome| again.contains(&outcome.job.seq)) {
+        assert_eq!(outcome.attempt.0, 2, "{outcome:?}");
+    }
+    histories[2].assert_first_attempts();
+}

@@ -29,7 +29,7 @@ pub enum EngineError {
         host: String,
     },
     /// Nobody answers at the socket, or the connection broke.
-    #[error("the container engine at {} does not answer ({what}): {why}", socket.display())]
+    #[error("the container engine at {} does not answer, asked to {what}: {why}", socket.display())]
     Unreachable {
         /// Where it was looked for.
         socket: PathBuf,

@@ -38,6 +38,8 @@ impl Fleet {
     pub(crate) async fn start_in(test: &str, data_dir: Option<&Path>) -> Option<Self> {
         let nats = NatsServer::start_or_skip(test).await?;
         let dir = tempfile::Builder::new().prefix("visor-survive-").tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("tmp")).unwrap();
+        leftovers::adopt();
         let client = Client::connect(&nats.url()).await;
         let data_dir = data_dir.map_or_else(|| dir.path().join("coordinator"), Path::to_owned);
         let mut fleet = Self {
@@ -64,6 +66,11 @@ impl Fleet {
         self.dir.path().join("workers")
     }
 
+    /// What its services take for the system's temporary directory.
+    fn temporary_dir(&self) -> PathBuf {
+        self.dir.path().join("tmp")
+    }
+
     fn log(&mut self, name: &str) -> PathBuf {
         self.starts += 1;
         self.dir.path().join(format!("{name}-{}.log", self.starts))
@@ -75,6 +82,7 @@ impl Fleet {
         let log = self.log("coordinator");
         let mut command = visor(&["coordinator", "--http", "127.0.0.1:0"]);
         command.arg("--nats").arg(self.nats.url()).arg("--data-dir").arg(&self.data_dir);
+        command.env("TMPDIR", self.temporary_dir());
         let mut service = Service::start("coordinator", &mut command, &log);
         let said = service.says("ready in").await;
         let address = said.split_whitespace().find(|word| word.starts_with("http://127."));
@@ -102,7 +110,7 @@ impl Fleet {
         let log = self.log(id);
         let mut command = visor(&["worker", "--id", id, "--slots", &slots.to_string()]);
         command.args(arguments).arg("--nats").arg(self.nats.url());
-        command.arg("--data-dir").arg(self.workers_dir());
+        command.arg("--data-dir").arg(self.workers_dir()).env("TMPDIR", self.temporary_dir());
         let mut service = Service::start(id, &mut command, &log);
         service.says("ready in").await;
         self.workers.push(service);
@@ -158,8 +166,8 @@ impl Fleet {
         }
     }
 
-    /// Ends everything in order, and looks at what is left: empty queues, no process of the runs,
-    /// no file of a worker, and a journal in which each job of each run settled once.
+    /// Ends everything in order, and looks at what is left: empty queues, no process, no file
+    /// and no directory of a worker, and a journal in which each job of each run settled once.
     pub(crate) async fn end(mut self, runs: &[(RunId, usize)]) -> Vec<History> {
         self.queues_are_empty().await;
         for worker in &mut self.workers {
@@ -172,17 +180,15 @@ impl Fleet {
         }
         for (run, _) in runs {
             let mark = format!("VISOR_JOB={run}-");
-            let mut left = Vec::new();
-            until(&format!("no process of {run} is left"), || {
-                left = leftovers::processes(&mark);
-                left.is_empty()
-            })
-            .await;
+            let what = format!("no process of {run} is left");
+            until(&what, || leftovers::processes(&mark).is_empty()).await;
         }
-        let mut left = leftovers::files(&self.workers_dir());
-        // Mounted into every container of this machine: one for all, made once.
-        left.retain(|path| *path != self.workers_dir().join("hosts"));
-        assert_eq!(left, Vec::<PathBuf>::new());
+        until("no process is left of anything", || leftovers::strays().is_empty()).await;
+        // Shared by the workers of a machine, and there for good: the places where each keeps its
+        // things apart, and a file that is mounted into every container.
+        let kept = ["hosts", "owners", "workspaces"];
+        assert_eq!(leftovers::entries(&self.workers_dir(), &kept), Vec::<PathBuf>::new());
+        assert_eq!(leftovers::entries(&self.temporary_dir(), &[]), Vec::<PathBuf>::new());
         let journal = journal::open(&self.data_dir);
         let histories = runs
             .iter()

@@ -41,6 +41,7 @@ impl Service {
         let file = File::create(log).unwrap();
         let copy = file.try_clone().unwrap();
         let child = command.stdin(Stdio::null()).stdout(copy).stderr(file).spawn().unwrap();
+        leftovers::running(child.id(), true);
         Self { name: name.to_owned(), child, log: log.to_owned() }
     }
 
@@ -66,7 +67,9 @@ impl Service {
     /// Waits for its end.
     pub(crate) async fn end(&mut self) -> ExitStatus {
         let what = format!("{} ends", self.name);
-        until_some(&what, async || self.child.try_wait().unwrap()).await
+        let status = until_some(&what, async || self.child.try_wait().unwrap()).await;
+        leftovers::running(self.child.id(), false);
+        status
     }
 
     /// Kills it as a crash would.
@@ -102,6 +105,7 @@ impl Drop for Service {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        leftovers::running(self.child.id(), false);
         // Its warden does this as well; a test that fails because it does not leaves nothing.
         for process in leftovers::processes(&leftovers::owned_by(self.child.id())) {
             let pid = process.split(' ').next().and_then(|pid| pid.parse().ok());
