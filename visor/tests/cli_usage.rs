@@ -67,6 +67,69 @@ fn validate_lists_every_mistake_and_runs_nothing() {
 }
 
 #[test]
+fn the_mistakes_of_the_guide_are_shown_as_the_guide_says() {
+    let project = Project::new(
+        "version: '1.0'\nchecks:\n  a:\n    type: comand\n    timout: 3000\n    exec: echo ok\n",
+    );
+    let said = project.visor(&["validate"]).ended(2);
+    assert!(said.err.contains("did you mean `command`?"), "{}", said.err);
+    assert!(said.err.contains("`timeout`?"), "{}", said.err);
+    assert!(said.err.ends_with("\n1 error, 1 warning. Nothing was run.\n"), "{}", said.err);
+
+    let said = project.visor(&["validate", "--json"]).ended(2);
+    let answer: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!((&answer["errors"], &answer["warnings"]), (&1.into(), &1.into()));
+    assert_eq!(answer["diagnostics"][1]["labels"][0]["text"], "`timeout`?");
+    assert_eq!(answer["checks"], serde_json::json!([]));
+}
+
+#[test]
+fn validate_says_where_each_check_would_run() {
+    let project = Project::new(
+        "version: '1.0'\nsandboxes:\n  net: { image: 'alpine:3', network: true }\nchecks:\n  \
+         a: { type: command, exec: ls }\n  b: { type: command, exec: ls, sandbox: net }\n",
+    );
+    let said = project.visor(&["validate"]).ended(0);
+    let line = |name: &str| {
+        let lines = said.out.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        lines.filter(|words| words.first() == Some(&name)).map(|words| words.join(" ")).next()
+    };
+    assert_eq!(line("a").unwrap(), "a command on the host everything");
+    assert_eq!(line("b").unwrap(), "b command in sandbox net (alpine:3) network");
+    assert!(said.out.contains("default sandbox of the pool"), "{}", said.out);
+
+    let said = project.visor(&["validate", "--json"]).ended(0);
+    let answer: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+    let places =
+        |check: usize| (&answer["checks"][check]["here"], &answer["checks"][check]["fleet"]);
+    assert_eq!(places(0), (&"host".into(), &"pool".into()));
+    assert_eq!(places(1), (&"sandbox".into(), &"sandbox".into()));
+    assert_eq!(answer["checks"][1]["sandbox"]["opens"], serde_json::json!(["network"]));
+}
+
+#[test]
+fn nothing_that_can_be_named_as_a_configuration_keeps_us_waiting() {
+    let project = Project::empty();
+    let pipe = project.file("pipe");
+    let mode = rustix::fs::Mode::RUSR;
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    project.write("wide.yaml", b"\xff\xfev\0e\0r\0");
+    std::fs::File::create(project.file("huge.yaml")).unwrap().set_len(100 << 20).unwrap();
+    for (name, words) in [
+        ("pipe", "it is a pipe"),
+        ("/dev/zero", "it is a device"),
+        (".", "it is a directory"),
+        ("wide.yaml", "UTF-16"),
+        ("huge.yaml", "105 MB"),
+    ] {
+        for command in ["run", "validate"] {
+            let said = project.visor(&[command, "--config", name]).ended(2);
+            assert!(said.err.contains(words) && said.err.contains("help:"), "{name}: {}", said.err);
+        }
+    }
+}
+
+#[test]
 fn nothing_behind_an_address_is_told_as_such() {
     let project = Project::new("version: '1.0'\nchecks: { a: { type: noop } }");
     let http = format!("http://127.0.0.1:{}", support::free_port());

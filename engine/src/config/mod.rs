@@ -4,7 +4,7 @@
 //! - `node`: the text as written, a tree with places
 //! - `reader`: reading values out of the tree while gathering mistakes
 //! - `keys`: every key of the language, and what this build does with it
-//! - `document`, `check`, `sandbox`: the parts of a file
+//! - `document`, `check`, `work`, `sandbox`: the parts of a file
 //! - `graph`: dependencies that do not exist or go round in circles
 //! - `syntax`: what is no YAML, in words
 //! - `references`: `$NAME` in values of `env`
@@ -19,6 +19,7 @@ mod reader;
 mod references;
 mod sandbox;
 mod syntax;
+mod work;
 
 use std::sync::Arc;
 
@@ -27,6 +28,7 @@ use visor_protocol::api::{ConfigSource, MAX_CONFIG_BYTES};
 pub use keys::EVENTS;
 pub use model::{Check, Config, Criticality, Dependency, Does, SandboxDefinition, TagFilter};
 pub use references::resolve;
+pub use sandbox::PASSED_ALWAYS;
 
 use crate::diagnostic::{Diagnostic, Diagnostics, Source};
 

@@ -41,6 +41,16 @@ impl Config {
     pub fn position(&self, name: &str) -> Option<usize> {
         CheckName::new(name).ok().and_then(|name| self.checks.get_index_of(&name))
     }
+
+    /// The sandbox that a check runs in: its own, or the file's. None for one that starts no
+    /// program, and for one that runs wherever those without a sandbox do.
+    pub fn sandbox_of(&self, check: &Check) -> Option<&SandboxDefinition> {
+        let name = check.sandbox.as_ref().or(self.sandbox.as_ref())?;
+        match &check.does {
+            Does::Work(work) if work.is_process() => self.sandboxes.get(name),
+            Does::Work(_) | Does::Unsupported => None,
+        }
+    }
 }
 
 /// One check.

@@ -17,7 +17,7 @@ type Entry<'d> = Option<(&'d Key<'d>, &'d Node)>;
 
 /// Variables of the submitter that every sandbox sees. `PATH`, `HOME` and `USER` belong to the
 /// image: those of the host name places that are not in it.
-const PASSED_ALWAYS: [&str; 3] = ["CI", "NODE_ENV", "LANG"];
+pub const PASSED_ALWAYS: [&str; 3] = ["CI", "NODE_ENV", "LANG"];
 
 /// Reads `sandboxes` and `sandbox_defaults`; none when what stands there is no mapping, so that
 /// nothing can be said about the names.

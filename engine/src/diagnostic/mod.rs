@@ -6,8 +6,8 @@
 
 mod render;
 
-use std::collections::{HashMap, HashSet};
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -263,7 +263,12 @@ impl Diagnostics {
 
     /// Line and column (from 1) of a diagnostic's first label.
     pub fn place(&self, diagnostic: &Diagnostic) -> Option<(usize, usize)> {
-        line_and_column(&self.source.text, diagnostic.labels.first()?.span.start)
+        self.place_of(diagnostic.labels.first()?)
+    }
+
+    /// Line and column (from 1) of a label.
+    pub fn place_of(&self, label: &Label) -> Option<(usize, usize)> {
+        line_and_column(&self.source.text, label.span.start)
     }
 
     /// All of them as text for people, ending in a newline.

@@ -256,12 +256,7 @@ impl<'c> Environment<'c> {
             Does::Work(work) => (work.clone(), None),
             Does::Unsupported => (Work::Noop, Some(unsupported(check))),
         };
-        let sandbox = check
-            .sandbox
-            .as_ref()
-            .or(config.sandbox.as_ref())
-            .filter(|_| work.is_process())
-            .and_then(|name| config.sandboxes.get(name));
+        let sandbox = config.sandbox_of(check);
         let mut env = sandbox.map_or_else(BTreeMap::new, |sandbox| self.passed(&sandbox.spec));
         // Only programs have an environment.
         if work.is_process() {

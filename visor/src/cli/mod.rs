@@ -2,6 +2,7 @@
 
 pub(crate) mod coordinator;
 pub(crate) mod deadletter;
+mod file;
 pub(crate) mod init;
 pub(crate) mod project;
 pub(crate) mod role_args;

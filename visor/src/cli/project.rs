@@ -1,14 +1,12 @@
 //! The configuration of the directory somebody stands in.
 
-use std::fs;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use visor_engine::diagnostic::{Diagnostics, Style as Diagnosed};
 use visor_engine::{Loaded, config};
-use visor_protocol::api::{ConfigSource, MAX_CONFIG_BYTES};
+use visor_protocol::api::ConfigSource;
 
-use super::Context;
+use super::{Context, file};
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
 use crate::render::style::Style;
@@ -26,7 +24,7 @@ pub(super) fn read(named: Option<&Path>) -> Result<ConfigSource, Failure> {
         Some(path) => path.to_owned(),
         None => discover()?,
     };
-    read_file(&path)
+    file::read(&path)
 }
 
 fn discover() -> Result<PathBuf, Failure> {
@@ -68,39 +66,6 @@ fn git_root(here: &Path) -> Option<PathBuf> {
     here.ancestors().find(|directory| directory.join(".git").exists()).map(Path::to_owned)
 }
 
-fn read_file(path: &Path) -> Result<ConfigSource, Failure> {
-    let unreadable = |error: &std::io::Error| {
-        let what = format!("cannot read the configuration `{}`", path.display());
-        let failure = Failure::usage("visor::cli::config_unreadable", what).because(error);
-        match error.kind() {
-            std::io::ErrorKind::NotFound => {
-                failure.help("--config (or VISOR_CONFIG_PATH) names a file that does not exist")
-            }
-            _ => failure,
-        }
-    };
-    let file = fs::File::open(path).map_err(|error| unreadable(&error))?;
-    // One byte more than is allowed tells a file that is too large from one that just fits.
-    let limit = MAX_CONFIG_BYTES as u64 + 1;
-    let mut bytes = Vec::new();
-    file.take(limit).read_to_end(&mut bytes).map_err(|error| unreadable(&error))?;
-    if bytes.len() as u64 == limit {
-        let what = format!(
-            "`{}` is larger than a configuration may be ({MAX_CONFIG_BYTES} bytes)",
-            path.display()
-        );
-        return Err(Failure::usage("visor::config::too_large", what)
-            .help("is this the right file? long scripts belong into files of their own"));
-    }
-    let text = String::from_utf8(bytes).map_err(|error| {
-        let at = error.utf8_error().valid_up_to();
-        let what = format!("`{}` is not text: byte {at} is not UTF-8", path.display());
-        Failure::usage("visor::config::not_text", what)
-            .help("is this the right file? configurations are YAML in UTF-8")
-    })?;
-    Ok(ConfigSource { name: path.display().to_string(), text })
-}
-
 /// The configuration without mistakes, and what in it is probably not as meant.
 ///
 /// # Errors
@@ -116,7 +81,7 @@ pub(super) fn refused(mistakes: &Diagnostics, context: Context) -> Failure {
 }
 
 /// Mistakes as text for standard error.
-pub(super) fn shown(mistakes: &Diagnostics, style: Style) -> String {
+pub(crate) fn shown(mistakes: &Diagnostics, style: Style) -> String {
     let style = if style == Style::plain() { Diagnosed::Plain } else { Diagnosed::Colour };
     let (_, columns) = terminal::screen();
     let mut text = mistakes.render(style, columns);
@@ -124,27 +89,4 @@ pub(super) fn shown(mistakes: &Diagnostics, style: Style) -> String {
         text.push('\n');
     }
     text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn error_of(result: Result<ConfigSource, Failure>) -> String {
-        result.unwrap_err().render(Style::plain())
-    }
-
-    #[test]
-    fn a_file_that_is_none_of_ours_is_refused_before_it_is_parsed() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("visor.yaml");
-        assert!(error_of(read(Some(&path))).contains("does not exist"));
-        assert!(error_of(read(Some(dir.path()))).contains("cannot read"));
-        fs::write(&path, [b'a', 0xff]).unwrap();
-        assert!(error_of(read(Some(&path))).contains("byte 1 is not UTF-8"));
-        fs::write(&path, vec![b'#'; MAX_CONFIG_BYTES + 1]).unwrap();
-        assert!(error_of(read(Some(&path))).contains("larger than"));
-        fs::write(&path, vec![b'#'; MAX_CONFIG_BYTES]).unwrap();
-        assert_eq!(read(Some(&path)).unwrap().text.len(), MAX_CONFIG_BYTES);
-    }
 }

@@ -1,7 +1,8 @@
 //! Where a run takes place: in this process, or on a fleet.
 
 use visor_engine::Plan;
-use visor_protocol::api::Submission;
+use visor_protocol::api::{Request, Response, Submission};
+use visor_protocol::ids::PoolName;
 use visor_protocol::job::{Placement, Workspace};
 
 use super::RunArgs;
@@ -13,7 +14,7 @@ use crate::exit_code::ExitCode;
 use crate::failure::Failure;
 use crate::render::progress::model::Model;
 use crate::render::progress::screen::Screen;
-use crate::render::{terminal, text};
+use crate::render::{placement, terminal, text};
 use crate::roles::common::interrupts;
 use crate::roles::embedded::{Embedded, Options as EmbeddedOptions};
 use crate::runtime;
@@ -43,7 +44,8 @@ impl RunArgs {
             sandboxed,
             processes: plan.checks().iter().any(|check| check.work.is_process()),
         };
-        let place = "this machine".to_owned();
+        let place =
+            placement::here(plan.checks()).unwrap_or_else(|| "runs on this machine".to_owned());
         let screen = self.screen(plan, &submission.config.name, &place, false, context);
         let runtime = runtime::embedded()?;
         let ended = runtime.block_on(async {
@@ -91,6 +93,9 @@ impl RunArgs {
         let mut screen = self.screen(plan, &submission.config.name, &place, true, context);
         let run = submission.run;
         screen.say(&format!("  run {run} on {}", backend.place()), std::time::Duration::ZERO);
+        if let Some(words) = self.on_pool(backend.as_ref(), plan).await {
+            screen.say(&format!("  {words}"), std::time::Duration::ZERO);
+        }
         let ended = follow::follow(
             backend.as_ref(),
             submission,
@@ -102,6 +107,18 @@ impl RunArgs {
         .await;
         backend.close().await;
         ended
+    }
+
+    /// Where the checks will run, as the workers of their pool say. Not knowing keeps no run from
+    /// being made.
+    async fn on_pool(&self, backend: &dyn Backend, plan: &Plan) -> Option<String> {
+        let pool = self.pool.clone().unwrap_or_else(PoolName::default_pool);
+        let workers = match backend.call(Request::Workers).await {
+            Ok(Response::Workers(workers)) => workers,
+            Ok(_) | Err(_) => Vec::new(),
+        };
+        let of_pool = workers.iter().filter(|worker| worker.pool == pool);
+        placement::on_fleet(plan.checks(), &pool, of_pool.map(|worker| worker.execution))
     }
 
     async fn upload(&self, backend: &dyn Backend, context: Context) -> Result<Workspace, Failure> {
@@ -158,7 +175,7 @@ impl RunArgs {
         let number = text::count(plan.checks().len() as u64, "check");
         let at_once = plan.max_parallelism();
         let heading =
-            format!("{} · {number} · {place} · {at_once} at once", text::clean_line(config));
+            format!("{} · {number} · {at_once} at once · {place}", text::clean_line(config));
         let checks = plan.checks().iter().map(|check| {
             let dependencies = check.dependencies.iter().flatten();
             let names = dependencies.map(|&index| plan.check(index).name.to_string()).collect();
