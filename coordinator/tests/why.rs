@@ -139,7 +139,7 @@ async fn a_job_between_two_attempts_says_when_the_next_begins_and_why() {
 #[tokio::test(start_paused = true)]
 async fn slots_tokens_leases_and_shares_are_told() {
     let limits = "limits: { calls: { requests: 1, per: hour, provider: noop } }";
-    let fleet = FleetConfig::parse("fleet.yaml", limits).unwrap();
+    let fleet = FleetConfig::parse("fleet.yaml", limits).unwrap().0;
     let config = CoordinatorConfig { fleet, ..CoordinatorConfig::default() };
     let fleet = Fleet::start_with(config, Probe::default()).await;
     let _worker = fleet.worker(FakeWorkerOptions::new("one", 1).script(|_| Scripted::hang())).await;

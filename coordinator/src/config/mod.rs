@@ -1,7 +1,9 @@
 //! How a coordinator is set up.
 //!
-//! - [`fleet`]: `fleet.yaml` as it is written, and the checked values
+//! - [`fleet`]: what a `fleet.yaml` decides, checked
+//! - `file`: reading one
 
+mod file;
 pub mod fleet;
 
 use std::num::NonZeroUsize;

@@ -17,3 +17,6 @@ mod publish;
 pub(crate) use actor::start;
 pub use handle::Dispatcher;
 pub(crate) use publish::Publisher;
+
+#[cfg(test)]
+mod fairness_tests;

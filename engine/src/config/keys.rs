@@ -182,7 +182,7 @@ const BUILD: &str = "remove it, build the image beforehand and name it as `image
 const COMPOSE: &str = "remove it, start the services beforehand and name an `image`";
 
 /// Types of checks that the language has and this build cannot run.
-pub(super) const OTHER_TYPES: [&str; 14] = [
+pub const OTHER_TYPES: [&str; 14] = [
     "ai",
     "claude-code",
     "mcp",
@@ -200,7 +200,7 @@ pub(super) const OTHER_TYPES: [&str; 14] = [
 ];
 
 /// Types of checks that this build runs.
-pub(super) const TYPES: [&str; 4] = ["command", "log", "logger", "noop"];
+pub const TYPES: [&str; 4] = ["command", "log", "logger", "noop"];
 
 /// The value switches its key off, so nobody misses the key.
 pub(super) fn is_off(node: &Node) -> bool {

@@ -25,8 +25,10 @@ use std::sync::Arc;
 
 use visor_protocol::api::{ConfigSource, MAX_CONFIG_BYTES};
 
-pub use keys::EVENTS;
+pub use keys::{EVENTS, OTHER_TYPES, TYPES};
 pub use model::{Check, Config, Criticality, Dependency, Does, SandboxDefinition, TagFilter};
+pub use node::{Node, Value};
+pub use reader::{Also, Key, Reader};
 pub use references::resolve;
 pub use sandbox::PASSED_ALWAYS;
 
@@ -64,6 +66,27 @@ pub fn load(source: &ConfigSource) -> Result<Loaded, Diagnostics> {
         Some(config) if found.errors() == 0 => {
             Ok(Loaded { config: Arc::new(config), warnings: found })
         }
+        _ => Err(found),
+    }
+}
+
+/// Reads another file in the same YAML, with the same diagnostics: `fleet.yaml`. What `read` makes
+/// of it comes with what is probably not as meant.
+///
+/// # Errors
+/// All mistakes of the file at once, its warnings among them.
+pub fn read_other<T>(
+    source: Source,
+    read: impl FnOnce(&mut Reader<'_>, &Node) -> T,
+) -> Result<(T, Diagnostics), Diagnostics> {
+    let source = Arc::new(source);
+    let mut found = Diagnostics::new(Arc::clone(&source));
+    let parsed = node::parse(&source);
+    parsed.mistakes.into_iter().for_each(|mistake| found.push(mistake));
+    let value = parsed.tree.map(|tree| read(&mut Reader::new(&source.text, &mut found), &tree));
+    found.settle();
+    match value {
+        Some(value) if found.errors() == 0 => Ok((value, found)),
         _ => Err(found),
     }
 }

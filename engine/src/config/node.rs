@@ -17,17 +17,19 @@ use crate::diagnostic::{Diagnostic, Source};
 
 /// A value with its place.
 #[derive(Debug)]
-pub(super) struct Node {
+pub struct Node {
     /// Where it stands: for an alias or a merged value, where it is used.
     used: Location,
     /// Where it was written.
     defined: Location,
-    pub(super) value: Value,
+    /// The value.
+    pub value: Value,
 }
 
 /// A value.
 #[derive(Debug)]
-pub(super) enum Value {
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Value {
     Null,
     Bool(bool),
     Integer(u64),
@@ -39,7 +41,7 @@ pub(super) enum Value {
 
 impl Node {
     /// Its place in the text; an opening bracket stands for a list or map.
-    pub(super) fn span(&self) -> Range<usize> {
+    pub fn span(&self) -> Range<usize> {
         range(self.used)
     }
 
@@ -127,7 +129,7 @@ impl Node {
     }
 
     /// What it is, in words.
-    pub(super) fn kind(&self) -> &'static str {
+    pub fn kind(&self) -> &'static str {
         match &self.value {
             Value::Null => "nothing",
             Value::Bool(_) => "true or false",

@@ -10,7 +10,7 @@ use crate::diagnostic::{Diagnostic, Diagnostics};
 use crate::suggest::nearest;
 
 /// Reads one file.
-pub(super) struct Reader<'a> {
+pub struct Reader<'a> {
     text: &'a str,
     found: &'a mut Diagnostics,
     suggestions_left: u32,
@@ -32,7 +32,7 @@ const SUGGESTIONS: u32 = 200;
 
 /// What a key takes as it is written, beside text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Also {
+pub enum Also {
     /// Nothing: `tags: 5` is a slip.
     Nothing,
     /// Numbers: `version: 1.0`.
@@ -64,15 +64,18 @@ impl Also {
 }
 
 /// A key of a mapping.
-pub(super) struct Key<'a> {
-    pub(super) name: &'a str,
-    pub(super) span: Range<usize>,
+pub struct Key<'a> {
+    /// As it is written.
+    pub name: &'a str,
+    /// Where.
+    pub span: Range<usize>,
     /// The whole entry in words, for example `` `timeout` of check `lint` ``.
-    pub(super) owner: &'a str,
+    pub owner: &'a str,
 }
 
 impl Key<'_> {
-    pub(super) fn says(&self) -> String {
+    /// The entry in words: `` `timeout` of check `lint` ``.
+    pub fn says(&self) -> String {
         if self.owner.is_empty() {
             format!("`{}`", self.name)
         } else {
@@ -81,7 +84,7 @@ impl Key<'_> {
     }
 
     /// The value's place, or the key's when the value has none that can be shown.
-    pub(super) fn place_of(&self, node: &Node) -> Range<usize> {
+    pub fn place_of(&self, node: &Node) -> Range<usize> {
         match &node.value {
             Value::List(_) | Value::Map(_) | Value::Null => self.span.clone(),
             Value::Bool(_) | Value::Integer(_) | Value::Number(_) | Value::Text(_) => {
@@ -132,7 +135,7 @@ impl<'a> Reader<'a> {
     }
 
     /// What was probably meant.
-    pub(super) fn near<'c>(
+    pub fn near<'c>(
         &mut self,
         written: &str,
         candidates: impl IntoIterator<Item = &'c str>,
@@ -141,12 +144,13 @@ impl<'a> Reader<'a> {
         nearest(written, candidates)
     }
 
-    pub(super) fn push(&mut self, diagnostic: Diagnostic) {
+    /// Records a mistake.
+    pub fn push(&mut self, diagnostic: Diagnostic) {
         self.found.push(diagnostic);
     }
 
     /// The entries of a mapping.
-    pub(super) fn entries<'n>(&mut self, node: &'n Node, owner: &'n str) -> Vec<(Key<'n>, &'n Node)>
+    pub fn entries<'n>(&mut self, node: &'n Node, owner: &'n str) -> Vec<(Key<'n>, &'n Node)>
     where
         'a: 'n,
     {
@@ -170,7 +174,8 @@ impl<'a> Reader<'a> {
         readable
     }
 
-    pub(super) fn wrong_type(&mut self, key: &Key<'_>, node: &Node, expected: &str) {
+    /// Records that another kind of value belongs there.
+    pub fn wrong_type(&mut self, key: &Key<'_>, node: &Node, expected: &str) {
         let found = node.kind();
         let label = match node.value {
             Value::Null => "nothing is given".to_owned(),
@@ -198,7 +203,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    pub(super) fn invalid(&mut self, key: &Key<'_>, node: &Node, message: String, label: &str) {
+    /// Records that the value is not one of those allowed.
+    pub fn invalid(&mut self, key: &Key<'_>, node: &Node, message: String, label: &str) {
         self.push(
             Diagnostic::error("visor::config::invalid_value", message)
                 .label(key.place_of(node), label),
@@ -206,7 +212,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Text, or what else the key takes, as it is written.
-    pub(super) fn text(&mut self, key: &Key<'_>, node: &Node, also: Also) -> Option<String> {
+    pub fn text(&mut self, key: &Key<'_>, node: &Node, also: Also) -> Option<String> {
         let text = node.scalar(self.text).filter(|_| also.takes(&node.value)).map(str::to_owned);
         if text.is_none() {
             self.wrong_type(key, node, also.says());
@@ -215,7 +221,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Text with something in it.
-    pub(super) fn some_text(&mut self, key: &Key<'_>, node: &Node) -> Option<String> {
+    pub fn some_text(&mut self, key: &Key<'_>, node: &Node) -> Option<String> {
         self.something(key, node, Also::Nothing)
     }
 
@@ -244,7 +250,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A whole number within limits.
-    pub(super) fn number(
+    pub fn number(
         &mut self,
         key: &Key<'_>,
         node: &Node,
@@ -270,12 +276,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Texts: one, or a list of them. Nothing is an empty list.
-    pub(super) fn texts(
-        &mut self,
-        key: &Key<'_>,
-        node: &Node,
-        also: Also,
-    ) -> Vec<(String, Range<usize>)> {
+    pub fn texts(&mut self, key: &Key<'_>, node: &Node, also: Also) -> Vec<(String, Range<usize>)> {
         let items = match &node.value {
             Value::Null => return Vec::new(),
             Value::List(items) => items.as_slice(),
@@ -311,7 +312,7 @@ impl<'a> Reader<'a> {
     }
 
     /// One of some words.
-    pub(super) fn word<T: Copy>(
+    pub fn word<T: Copy>(
         &mut self,
         key: &Key<'_>,
         node: &Node,
@@ -375,7 +376,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Expects a mapping; anything else is reported.
-    pub(super) fn is_map(&mut self, key: &Key<'_>, node: &Node, what: &str) -> bool {
+    pub fn is_map(&mut self, key: &Key<'_>, node: &Node, what: &str) -> bool {
         let is_map = matches!(node.value, Value::Map(_));
         if !is_map {
             self.wrong_type(key, node, what);

@@ -13,9 +13,12 @@ use visor_protocol::worker::Execution;
 use visor_transport::Bus;
 use visor_worker::{DockerOptions, WorkerConfig, WorkerError};
 
+use crate::cli::project;
 use crate::cli::role_args::{ExecutionArg, ExecutionArgs, RoleArgs};
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
+use crate::render::style::Style;
+use crate::render::terminal;
 use crate::roles::signals::Interrupts;
 
 /// The image of a pool's sandbox unless told otherwise.
@@ -28,7 +31,7 @@ const MAX_FLEET_BYTES: u64 = 1024 * 1024;
 ///
 /// # Errors
 /// When the file cannot be read or is wrong: a service with settings nobody meant does not start.
-pub(crate) fn fleet_config(path: Option<&Path>) -> Result<FleetConfig, Failure> {
+pub(crate) fn fleet_config(path: Option<&Path>, style: Style) -> Result<FleetConfig, Failure> {
     let Some(path) = path else { return Ok(FleetConfig::default()) };
     let name = path.display().to_string();
     let failed = |error: &std::io::Error| {
@@ -40,10 +43,22 @@ pub(crate) fn fleet_config(path: Option<&Path>) -> Result<FleetConfig, Failure> 
         return Err(Failure::usage("visor::fleet::too_large", what));
     }
     let text = fs::read_to_string(path).map_err(|error| failed(&error))?;
-    FleetConfig::parse(&name, &text).map_err(|error| {
-        Failure::usage("visor::fleet::invalid", format!("`{name}` cannot be used: {}", error.why))
-            .help("nothing was started; correct the file and start again")
-    })
+    match FleetConfig::parse(&name, &text) {
+        Ok((config, warnings)) => {
+            if !warnings.is_empty() {
+                terminal::eprint(&project::shown(&warnings, style));
+            }
+            Ok(config)
+        }
+        Err(mistakes) => {
+            let shown = project::shown(&mistakes, style);
+            let text = format!(
+                "{shown}{}: `{name}` cannot be used [visor::fleet::invalid]. Nothing was started.\n",
+                mistakes.summary()
+            );
+            Err(Failure::rendered(ExitCode::Usage, text))
+        }
+    }
 }
 
 /// Where state is kept: what was said, or the user's directory for state.

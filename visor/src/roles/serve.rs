@@ -24,7 +24,7 @@ use crate::render::terminal;
 pub(crate) async fn run(args: RoleArgs, style: Style) -> Result<ExitCode, Failure> {
     let started = Instant::now();
     let mut interrupts = common::interrupts()?;
-    let fleet = common::fleet_config(args.config.as_deref())?;
+    let fleet = common::fleet_config(args.config.as_deref(), style)?;
     let address = http::Address::take(args.http, args.token.as_deref()).await?;
     let data_dir = common::data_dir(args.data_dir.as_deref(), "serve")?;
     let id = WorkerId::new("local").expect("the name is a valid id");
