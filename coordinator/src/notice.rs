@@ -1,7 +1,7 @@
 //! Tells the world what happens: to watchers in this process, to whoever watches a run over the
 //! bus, and to the event stream.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -12,7 +12,7 @@ use visor_protocol::Subject;
 use visor_protocol::envelope::Envelope;
 use visor_protocol::event::Notice;
 use visor_protocol::ids::{RunId, Shard};
-use visor_protocol::time::Clock;
+use visor_protocol::time::{Clock, Timestamp};
 use visor_transport::Bus;
 
 use crate::gauges::Gauges;
@@ -98,35 +98,55 @@ async fn run(
                 }
             }
         };
-        let mut watched: HashMap<RunId, Vec<Notice>> = HashMap::new();
         let mut all = Vec::new();
+        let mut watched = HashSet::new();
         let mut next = Some(first);
         while let Some(batch) = next {
-            for notice in batch.notices {
-                if batch.watched {
-                    watched.entry(notice.run).or_default().push(notice.clone());
-                }
-                all.push(notice);
+            if batch.watched {
+                watched.extend(batch.notices.first().map(|notice| notice.run));
             }
+            all.extend(batch.notices);
             next = if all.len() < TOGETHER { batches.try_recv().ok() } else { None };
         }
-        for (run, notices) in watched {
-            match Envelope::new(notices, clock.now()).encode() {
-                Ok(payload) => {
-                    if let Err(error) = bus.publish(&Subject::Run(run), payload).await {
-                        tracing::debug!(%error, %run, "watchers were not told; they ask again");
-                    }
-                }
-                Err(error) => tracing::warn!(%error, %run, "notices cannot be sent"),
-            }
+        tell(&*bus, clock.now(), shard, &all, &watched).await;
+    }
+}
+
+/// Tells those who watch a run what is about it, and the event stream everything.
+async fn tell(
+    bus: &dyn Bus,
+    now: Timestamp,
+    shard: Shard,
+    all: &[Notice],
+    watched: &HashSet<RunId>,
+) {
+    let everything = match Envelope::new(all, now).encode() {
+        Ok(payload) => payload,
+        Err(error) => {
+            tracing::warn!(%error, "notices cannot be sent");
+            return;
         }
-        match Envelope::new(all, clock.now()).encode() {
+    };
+    let mut of_run: HashMap<RunId, Vec<&Notice>> = HashMap::new();
+    for notice in all.iter().filter(|notice| watched.contains(&notice.run)) {
+        of_run.entry(notice.run).or_default().push(notice);
+    }
+    for (run, notices) in of_run {
+        let payload = if notices.len() == all.len() {
+            Ok(everything.clone())
+        } else {
+            Envelope::new(notices, now).encode()
+        };
+        match payload {
             Ok(payload) => {
-                if let Err(error) = bus.record(&Subject::Events(shard), payload).await {
-                    tracing::debug!(%error, "the event stream missed a batch");
+                if let Err(error) = bus.publish(&Subject::Run(run), payload).await {
+                    tracing::debug!(%error, %run, "watchers were not told; they ask again");
                 }
             }
-            Err(error) => tracing::warn!(%error, "notices cannot be recorded"),
+            Err(error) => tracing::warn!(%error, %run, "notices cannot be sent"),
         }
+    }
+    if let Err(error) = bus.record(&Subject::Events(shard), everything).await {
+        tracing::debug!(%error, "the event stream missed a batch");
     }
 }

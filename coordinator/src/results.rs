@@ -205,6 +205,7 @@ async fn note_late(services: Arc<Services>, mut waiting: mpsc::Receiver<Late>) {
         let looking = Arc::clone(&services);
         match tokio::task::spawn_blocking(move || look(&looking, &outcome)).await {
             Ok(Fate::Note(batch)) => {
+                services.recent.forget(batch.run);
                 let (sender, committed) = oneshot::channel();
                 services.journal.commit(batch, move |result| {
                     let _ = sender.send(result);

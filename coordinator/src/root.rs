@@ -7,7 +7,8 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use visor_protocol::api::{Reply, Request, Response};
+use visor_engine::Config;
+use visor_protocol::api::{ConfigSource, Reply, Request, Response};
 use visor_protocol::envelope::Envelope;
 use visor_protocol::ids::WorkerId;
 use visor_protocol::subject::{ApiOperation, Pattern};
@@ -21,6 +22,7 @@ use crate::channel::channels::{self, ChannelsActor};
 use crate::channel::directory::Directory;
 use crate::channel::one::give_up;
 use crate::channel::plans::Plans;
+use crate::channel::recent::Recent;
 use crate::config::CoordinatorConfig;
 use crate::error::{StartError, Stopped};
 use crate::gauges::Gauges;
@@ -168,6 +170,7 @@ impl Coordinator {
         let services = Arc::new(Services {
             publisher: dispatch::Publisher::start(Arc::clone(&bus), &tasks, stop.clone()),
             plans: Plans::new(config.plan_cache),
+            recent: Recent::default(),
             config,
             clock,
             bus,
@@ -212,6 +215,12 @@ impl CoordinatorHandle {
     /// Questions and orders.
     pub fn api(&self) -> Arc<dyn ApiService> {
         Arc::clone(&self.service) as Arc<dyn ApiService>
+    }
+
+    /// What came of loading this file, for whoever has done so in this process already: it is not
+    /// loaded a second time when it is submitted.
+    pub fn know(&self, source: &ConfigSource, config: Arc<Config>) {
+        self.services.plans.know(source, config);
     }
 
     /// Waits until the coordinator is no more, and says why.

@@ -9,6 +9,7 @@ use visor_transport::Bus;
 
 use crate::channel::directory::Directory;
 use crate::channel::plans::Plans;
+use crate::channel::recent::Recent;
 use crate::config::CoordinatorConfig;
 use crate::dispatch::{Dispatcher, Publisher};
 use crate::fleet::Fleet;
@@ -29,6 +30,7 @@ pub(crate) struct Services {
     pub(crate) notices: NoticeHub,
     pub(crate) directory: Directory,
     pub(crate) plans: Plans,
+    pub(crate) recent: Recent,
     pub(crate) gauges: Arc<Gauges>,
     pub(crate) tasks: TaskTracker,
     pub(crate) probe: Probe,

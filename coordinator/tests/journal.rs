@@ -29,7 +29,7 @@ impl Disk {
 }
 
 impl Backend for Disk {
-    fn commit(&self, batches: &[RunWrite]) -> Result<(), StoreError> {
+    fn commit(&self, batches: &[Arc<RunWrite>]) -> Result<(), StoreError> {
         self.room().and_then(|()| self.memory.commit(batches))
     }
 

@@ -32,7 +32,7 @@ pub(crate) fn for_service(
     style: Style,
 ) -> Result<Guard, Failure> {
     let mut config = TelemetryConfig::new(name);
-    config.filter = "info,async_nats=warn".to_owned();
+    config.filter = "info,async_nats=warn,ractor=error".to_owned();
     install(config, format, style)
 }
 

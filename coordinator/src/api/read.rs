@@ -121,6 +121,9 @@ impl Service {
         if let Some(report) = self.live_report(run).await {
             return Ok(report);
         }
+        if let Some(report) = self.services.recent.report(run) {
+            return Ok(Box::new(report));
+        }
         let history = self.history(run).await?;
         let plans = self.services.plans.clone();
         let rebuilt = tokio::task::spawn_blocking(move || {

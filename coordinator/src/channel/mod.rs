@@ -11,6 +11,7 @@
 //! - [`check`]: the attempts at one job
 //! - [`book`]: what is known of a run, as a pure function of its journal
 //! - [`plans`]: configurations and plans kept ready
+//! - [`recent`]: runs that ended a moment ago
 //! - [`directory`]: where the actor of a run or job is
 
 pub(crate) mod book;
@@ -20,3 +21,4 @@ pub(crate) mod check;
 pub(crate) mod directory;
 pub(crate) mod one;
 pub(crate) mod plans;
+pub(crate) mod recent;

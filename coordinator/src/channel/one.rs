@@ -257,7 +257,6 @@ pub(crate) fn give_up(
         tracing::error!(%error, "a run cannot be ended in the journal");
         return;
     }
-    batch.open = Some(false);
     tracing::error!(run = %submission.run, why, "run given up");
     services.journal.commit(batch, |result| {
         if let Err(error) = result {

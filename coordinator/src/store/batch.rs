@@ -14,20 +14,28 @@ pub struct RunWrite {
     pub run: RunId,
     /// The place of the first event in the run's history.
     pub first: u32,
-    /// The events, encoded, in order.
-    pub events: Vec<Vec<u8>>,
+    /// The events, encoded one after the other. They are stored as one value: a run of one check
+    /// is two of them instead of five.
+    pub events: Vec<u8>,
     /// The run's new line in the list, when it changed.
-    pub summary: Option<Vec<u8>>,
-    /// Whether the run is open from now on, when that changed.
-    pub open: Option<bool>,
+    pub summary: Option<Line>,
     /// A job given up on.
     pub dead_letters: Vec<Vec<u8>>,
+}
+
+/// A run's line in the list.
+#[derive(Debug, Clone)]
+pub struct Line {
+    /// The run is not finished.
+    pub is_open: bool,
+    /// Its summary, encoded.
+    pub summary: Vec<u8>,
 }
 
 impl RunWrite {
     /// An empty write for a run whose history has `first` events.
     pub fn new(run: RunId, first: u32) -> Self {
-        Self { run, first, events: Vec::new(), summary: None, open: None, dead_letters: Vec::new() }
+        Self { run, first, events: Vec::new(), summary: None, dead_letters: Vec::new() }
     }
 
     /// Appends an event.
@@ -35,8 +43,8 @@ impl RunWrite {
     /// # Errors
     /// When it cannot be encoded.
     pub fn push(&mut self, event: &Recorded) -> Result<(), StoreError> {
-        self.events.push(encode(event)?);
-        Ok(())
+        rmp_serde::encode::write_named(&mut self.events, event)
+            .map_err(|error| StoreError::Write { why: error.to_string() })
     }
 
     /// Replaces the run's line in the list.
@@ -44,8 +52,14 @@ impl RunWrite {
     /// # Errors
     /// When it cannot be encoded.
     pub fn set_summary(&mut self, summary: &RunSummary) -> Result<(), StoreError> {
-        self.summary = Some(encode(summary)?);
+        let is_open = !summary.state.is_finished();
+        self.summary = Some(Line { is_open, summary: encode(summary)? });
         Ok(())
+    }
+
+    /// The run ends with this.
+    pub(super) fn is_end(&self) -> bool {
+        self.summary.as_ref().is_some_and(|line| !line.is_open)
     }
 
     /// Adds a job given up on.
@@ -66,4 +80,17 @@ pub(super) fn encode<T: serde::Serialize>(value: &T) -> Result<Vec<u8>, StoreErr
 /// Reads what [`encode`] wrote.
 pub(super) fn decode<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError> {
     rmp_serde::from_slice(bytes).map_err(|error| StoreError::Read { why: error.to_string() })
+}
+
+/// Reads the events of one write.
+pub(super) fn decode_events(
+    mut bytes: &[u8],
+    history: &mut Vec<Recorded>,
+) -> Result<(), StoreError> {
+    while !bytes.is_empty() {
+        let event = rmp_serde::from_read(&mut bytes)
+            .map_err(|error| StoreError::Read { why: error.to_string() })?;
+        history.push(event);
+    }
+    Ok(())
 }

@@ -1,7 +1,8 @@
 //! The journal on disk, in redb.
 //!
-//! Events are keyed by run and place, so a run's history is one range, and runs sort by the time
-//! they were submitted. Every commit is one transaction that is on the disk when it returns.
+//! What a run writes at once is one value, keyed by the run and the place of its first event: a
+//! run's history is one range, and runs sort by the time they were submitted. Every commit is one
+//! transaction that is on the disk when it returns.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,12 +16,12 @@ use visor_protocol::event::Recorded;
 use visor_protocol::ids::RunId;
 use visor_protocol::result::RunSummary;
 
-use super::batch::{RunWrite, decode};
+use super::batch::{Line, RunWrite, decode, decode_events};
 use super::{Backend, StoreError};
 
 const EVENTS: TableDefinition<'_, &[u8; 20], &[u8]> = TableDefinition::new("events");
+/// One byte for whether the run is open, then its summary.
 const SUMMARIES: TableDefinition<'_, &[u8; 16], &[u8]> = TableDefinition::new("runs");
-const OPEN: TableDefinition<'_, &[u8; 16], ()> = TableDefinition::new("open");
 const DEAD_LETTERS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("dead_letters");
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 
@@ -30,7 +31,7 @@ const PROBE: TableDefinition<'_, (), &[u8]> = TableDefinition::new("probe");
 const PROBE_BYTES: usize = 256 * 1024;
 
 /// The layout of the tables above.
-const FORMAT: u64 = 1;
+const FORMAT: u64 = 2;
 
 /// Runs removed by one call of `prune`, so that it never holds up the commits behind it.
 const PRUNE_AT_ONCE: usize = 512;
@@ -117,7 +118,6 @@ fn open(path: &Path) -> Result<Database, StoreError> {
         let format = {
             transaction.open_table(EVENTS)?;
             transaction.open_table(SUMMARIES)?;
-            transaction.open_table(OPEN)?;
             transaction.open_table(DEAD_LETTERS)?;
             let mut meta = transaction.open_table(META)?;
             let known = meta.get("format")?.map(|value| value.value());
@@ -130,7 +130,7 @@ fn open(path: &Path) -> Result<Database, StoreError> {
         Ok(format)
     };
     let found = prepare().map_err(|error| failed(error.to_string()))?;
-    if found > FORMAT {
+    if found != FORMAT {
         return Err(StoreError::Format { path: path.display().to_string(), found, known: FORMAT });
     }
     Ok(database)
@@ -143,27 +143,33 @@ fn event_key(run: RunId, place: u32) -> [u8; 20] {
     key
 }
 
+/// Whether a run is open, and its summary.
+fn split(line: &[u8]) -> (bool, &[u8]) {
+    match line.split_first() {
+        Some((open, summary)) => (*open == 1, summary),
+        None => (false, line),
+    }
+}
+
 fn read_error(error: impl Into<redb::Error>) -> StoreError {
     StoreError::Read { why: error.into().to_string() }
 }
 
 impl Backend for DiskBackend {
-    fn commit(&self, batches: &[RunWrite]) -> Result<(), StoreError> {
+    fn commit(&self, batches: &[Arc<RunWrite>]) -> Result<(), StoreError> {
         self.write(|transaction| {
             let mut events = transaction.open_table(EVENTS)?;
             let mut summaries = transaction.open_table(SUMMARIES)?;
-            let mut open = transaction.open_table(OPEN)?;
+            let mut line = Vec::new();
             for batch in batches {
-                for (place, event) in (batch.first..).zip(&batch.events) {
-                    events.insert(&event_key(batch.run, place), event.as_slice())?;
+                if !batch.events.is_empty() {
+                    events.insert(&event_key(batch.run, batch.first), batch.events.as_slice())?;
                 }
-                if let Some(summary) = &batch.summary {
-                    summaries.insert(&batch.run.to_bytes(), summary.as_slice())?;
-                }
-                match batch.open {
-                    Some(true) => _ = open.insert(&batch.run.to_bytes(), ())?,
-                    Some(false) => _ = open.remove(&batch.run.to_bytes())?,
-                    None => {}
+                if let Some(Line { is_open, summary }) = &batch.summary {
+                    line.clear();
+                    line.push(u8::from(*is_open));
+                    line.extend_from_slice(summary);
+                    summaries.insert(&batch.run.to_bytes(), line.as_slice())?;
                 }
                 if !batch.dead_letters.is_empty() {
                     let mut letters = transaction.open_table(DEAD_LETTERS)?;
@@ -194,19 +200,19 @@ impl Backend for DiskBackend {
         let table = transaction.open_table(EVENTS).map_err(read_error)?;
         let (first, last) = (event_key(run, 0), event_key(run, u32::MAX));
         let range = table.range::<&[u8; 20]>(&first..=&last).map_err(read_error)?;
-        range
-            .map(|entry| {
-                let (_, value) = entry.map_err(read_error)?;
-                decode(value.value())
-            })
-            .collect()
+        let mut history = Vec::new();
+        for entry in range {
+            let (_, value) = entry.map_err(read_error)?;
+            decode_events(value.value(), &mut history)?;
+        }
+        Ok(history)
     }
 
     fn summary(&self, run: RunId) -> Result<Option<RunSummary>, StoreError> {
         let transaction = self.database()?.begin_read().map_err(read_error)?;
         let table = transaction.open_table(SUMMARIES).map_err(read_error)?;
         let found = table.get(&run.to_bytes()).map_err(read_error)?;
-        found.map(|value| decode(value.value())).transpose()
+        found.map(|line| decode(split(line.value()).1)).transpose()
     }
 
     fn summaries(
@@ -222,7 +228,7 @@ impl Backend for DiskBackend {
                 break;
             }
             let (_, value) = entry.map_err(read_error)?;
-            let summary = decode(value.value())?;
+            let summary = decode(split(value.value()).1)?;
             if wanted(&summary) {
                 found.push(summary);
             }
@@ -232,17 +238,15 @@ impl Backend for DiskBackend {
 
     fn open_runs(&self) -> Result<Vec<RunId>, StoreError> {
         let transaction = self.database()?.begin_read().map_err(read_error)?;
-        let table = transaction.open_table(OPEN).map_err(read_error)?;
-        table
-            .iter()
-            .map_err(read_error)?
-            .map(|entry| {
-                let (run, ()) = entry
-                    .map(|(key, _)| (RunId::from_bytes(*key.value()), ()))
-                    .map_err(read_error)?;
-                Ok(run)
-            })
-            .collect()
+        let table = transaction.open_table(SUMMARIES).map_err(read_error)?;
+        let mut runs = Vec::new();
+        for entry in table.iter().map_err(read_error)? {
+            let (key, line) = entry.map_err(read_error)?;
+            if split(line.value()).0 {
+                runs.push(RunId::from_bytes(*key.value()));
+            }
+        }
+        Ok(runs)
     }
 
     fn dead_letters(&self) -> Result<Vec<DeadLetter>, StoreError> {
@@ -263,7 +267,6 @@ impl Backend for DiskBackend {
         let gone = {
             let transaction = self.database()?.begin_read().map_err(read_error)?;
             let table = transaction.open_table(SUMMARIES).map_err(read_error)?;
-            let open = transaction.open_table(OPEN).map_err(read_error)?;
             let excess = usize::try_from(table.len().map_err(read_error)?)
                 .unwrap_or(usize::MAX)
                 .saturating_sub(keep)
@@ -273,9 +276,9 @@ impl Backend for DiskBackend {
                 if gone.len() == excess {
                     break;
                 }
-                let key = *entry.map_err(read_error)?.0.value();
-                if open.get(&key).map_err(read_error)?.is_none() {
-                    gone.push(key);
+                let (key, line) = entry.map_err(read_error)?;
+                if !split(line.value()).0 {
+                    gone.push(*key.value());
                 }
             }
             gone

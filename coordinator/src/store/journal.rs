@@ -29,7 +29,7 @@ const PROBE_AFTER: Duration = Duration::from_secs(1);
 type Done = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 
 enum Command {
-    Commit(RunWrite, Done),
+    Commit(Arc<RunWrite>, Done),
     Stop,
 }
 
@@ -83,9 +83,10 @@ impl Journal {
     /// Commits a batch and calls `done` from the writer's thread, which must not wait.
     pub fn commit(
         &self,
-        batch: RunWrite,
+        batch: impl Into<Arc<RunWrite>>,
         done: impl FnOnce(Result<(), StoreError>) + Send + 'static,
     ) {
+        let batch = batch.into();
         let Some(queue) = &self.queue else {
             let result = self.backend.commit(&[batch]);
             self.shared.note(&result, 1);
@@ -204,7 +205,7 @@ impl Writer {
                 // Whoever waits tries again soon; without a pause a full disk would be hammered.
                 pause(Duration::from_millis(100));
             }
-            finished += batches.iter().filter(|batch| batch.open == Some(false)).count();
+            finished += batches.iter().filter(|batch| batch.is_end()).count();
             for done in waiting {
                 let tell = AssertUnwindSafe(|| done(result.clone()));
                 // Without this thread nothing would ever be written again: no fault of somebody

@@ -1,6 +1,7 @@
 //! The journal in memory: for a run on one's own machine that nobody asked to survive.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 use visor_protocol::api::DeadLetter;
@@ -8,7 +9,7 @@ use visor_protocol::event::Recorded;
 use visor_protocol::ids::RunId;
 use visor_protocol::result::RunSummary;
 
-use super::batch::{RunWrite, decode};
+use super::batch::{Line, RunWrite, decode, decode_events};
 use super::{Backend, StoreError};
 
 /// The journal in memory.
@@ -19,26 +20,23 @@ pub struct MemoryBackend {
 
 #[derive(Debug, Default)]
 struct State {
-    events: BTreeMap<RunId, Vec<Vec<u8>>>,
-    summaries: BTreeMap<RunId, Vec<u8>>,
-    open: BTreeSet<RunId>,
+    /// The writes of each run, with the place of their first event.
+    events: BTreeMap<RunId, Vec<(u32, Vec<u8>)>>,
+    summaries: BTreeMap<RunId, Line>,
     dead_letters: Vec<Vec<u8>>,
 }
 
 impl Backend for MemoryBackend {
-    fn commit(&self, batches: &[RunWrite]) -> Result<(), StoreError> {
+    fn commit(&self, batches: &[Arc<RunWrite>]) -> Result<(), StoreError> {
         let mut state = self.state.lock();
         for batch in batches {
-            let events = state.events.entry(batch.run).or_default();
-            events.truncate(batch.first as usize);
-            events.extend(batch.events.iter().cloned());
-            if let Some(summary) = &batch.summary {
-                state.summaries.insert(batch.run, summary.clone());
+            if !batch.events.is_empty() {
+                let writes = state.events.entry(batch.run).or_default();
+                writes.retain(|(first, _)| *first < batch.first);
+                writes.push((batch.first, batch.events.clone()));
             }
-            match batch.open {
-                Some(true) => _ = state.open.insert(batch.run),
-                Some(false) => _ = state.open.remove(&batch.run),
-                None => {}
+            if let Some(line) = &batch.summary {
+                state.summaries.insert(batch.run, line.clone());
             }
             state.dead_letters.extend(batch.dead_letters.iter().cloned());
         }
@@ -51,11 +49,15 @@ impl Backend for MemoryBackend {
 
     fn events(&self, run: RunId) -> Result<Vec<Recorded>, StoreError> {
         let state = self.state.lock();
-        state.events.get(&run).into_iter().flatten().map(|bytes| decode(bytes)).collect()
+        let mut history = Vec::new();
+        for (_, events) in state.events.get(&run).into_iter().flatten() {
+            decode_events(events, &mut history)?;
+        }
+        Ok(history)
     }
 
     fn summary(&self, run: RunId) -> Result<Option<RunSummary>, StoreError> {
-        self.state.lock().summaries.get(&run).map(|bytes| decode(bytes)).transpose()
+        self.state.lock().summaries.get(&run).map(|line| decode(&line.summary)).transpose()
     }
 
     fn summaries(
@@ -65,11 +67,11 @@ impl Backend for MemoryBackend {
     ) -> Result<Vec<RunSummary>, StoreError> {
         let state = self.state.lock();
         let mut found = Vec::new();
-        for bytes in state.summaries.values().rev() {
+        for line in state.summaries.values().rev() {
             if found.len() >= limit {
                 break;
             }
-            let summary = decode(bytes)?;
+            let summary = decode(&line.summary)?;
             if wanted(&summary) {
                 found.push(summary);
             }
@@ -78,7 +80,8 @@ impl Backend for MemoryBackend {
     }
 
     fn open_runs(&self) -> Result<Vec<RunId>, StoreError> {
-        Ok(self.state.lock().open.iter().copied().collect())
+        let state = self.state.lock();
+        Ok(state.summaries.iter().filter(|(_, line)| line.is_open).map(|(run, _)| *run).collect())
     }
 
     fn dead_letters(&self) -> Result<Vec<DeadLetter>, StoreError> {
@@ -90,10 +93,10 @@ impl Backend for MemoryBackend {
         let excess = state.summaries.len().saturating_sub(keep);
         let gone: Vec<RunId> = state
             .summaries
-            .keys()
-            .filter(|run| !state.open.contains(run))
+            .iter()
+            .filter(|(_, line)| !line.is_open)
+            .map(|(run, _)| *run)
             .take(excess)
-            .copied()
             .collect();
         for run in &gone {
             state.events.remove(run);

@@ -13,6 +13,8 @@ pub mod memory;
 pub use batch::RunWrite;
 pub use journal::Journal;
 
+use std::sync::Arc;
+
 use visor_protocol::api::DeadLetter;
 use visor_protocol::event::Recorded;
 use visor_protocol::ids::RunId;
@@ -41,9 +43,9 @@ pub enum StoreError {
         /// What the system says.
         why: String,
     },
-    /// The file was written by a newer build.
+    /// The file was written by another build.
     #[error(
-        "the journal at {path} has format {found}; this build reads {known}: use a newer build or another data directory"
+        "the journal at {path} has format {found}; this build reads {known}: use the build that wrote it or another data directory"
     )]
     Format {
         /// Where it is.
@@ -64,7 +66,7 @@ pub trait Backend: Send + Sync + 'static {
     ///
     /// # Errors
     /// When the disk refuses; the backend then recovers by itself before the next call.
-    fn commit(&self, batches: &[RunWrite]) -> Result<(), StoreError>;
+    fn commit(&self, batches: &[Arc<RunWrite>]) -> Result<(), StoreError>;
 
     /// Whether it can be written again after it could not: writes something large enough to need
     /// room, and takes it away.

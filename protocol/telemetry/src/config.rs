@@ -73,7 +73,7 @@ impl TelemetryConfig {
     /// Logs what matters to whoever runs a service, and traces nowhere.
     pub fn new(service: impl Into<String>) -> Self {
         Self {
-            filter: "info,async_nats=error".into(),
+            filter: "info,async_nats=error,ractor=error".into(),
             format: LogFormat::default(),
             color: Color::default(),
             output: None,

@@ -5,9 +5,9 @@ use std::time::Duration;
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_otlp::ExporterBuildError;
 use opentelemetry_sdk::trace::SdkTracerProvider;
-use tracing::Dispatch;
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::filter::{EnvFilter, ParseError, Targets};
+use tracing::{Dispatch, Level, Metadata};
+use tracing_subscriber::filter::{EnvFilter, ParseError, Targets, filter_fn};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{Layer, Registry};
 
@@ -91,14 +91,18 @@ pub fn subscriber(config: &TelemetryConfig) -> Result<(Dispatch, Guard), Telemet
     let filter = filter(&config.filter)?;
     let provider = otlp::provider(config, otlp)?;
     let spans = tracing_opentelemetry::layer().with_tracer(provider.tracer("visor"));
+    let traced = filter_fn(is_traced).with_max_level_hint(LevelFilter::DEBUG);
     let registry =
-        Registry::default().with(log.with_filter(filter)).with(spans.with_filter(traced()));
+        Registry::default().with(log.with_filter(filter)).with(spans.with_filter(traced));
     Ok((Dispatch::new(registry), Guard { provider: Some(provider), flush_within }))
 }
 
 /// Our own spans: those of the libraries, the exporter's among them, would be traces of traces.
-fn traced() -> Targets {
-    Targets::new().with_target("visor", LevelFilter::INFO)
+/// Spans that no log line needs are of the level of debugging, so that they cost nothing where
+/// nobody traces.
+fn is_traced(seen: &Metadata<'_>) -> bool {
+    let level = if seen.is_span() { Level::DEBUG } else { Level::INFO };
+    seen.target().starts_with("visor") && *seen.level() <= level
 }
 
 fn filter(text: &str) -> Result<EnvFilter, TelemetryError> {

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use visor_coordinator::{Coordinator, CoordinatorConfig, CoordinatorHandle, StartError};
+use visor_engine::Config;
+use visor_protocol::api::ConfigSource;
 use visor_protocol::ids::{PoolName, WorkerId};
 use visor_protocol::time::SystemClock;
 use visor_protocol::worker::Execution;
@@ -73,6 +75,11 @@ impl Embedded {
         let worker = Worker::start(config, Arc::clone(&bus), clock).await;
         let worker = worker.map_err(|error| common::worker_failure(&error))?;
         Ok(Self { coordinator, worker, bus, options })
+    }
+
+    /// The file that is going to be submitted, loaded.
+    pub(crate) fn know(&self, source: &ConfigSource, config: &Arc<Config>) {
+        self.coordinator.know(source, Arc::clone(config));
     }
 
     /// The way to the coordinator.

@@ -38,6 +38,9 @@ const CHECK_RESTARTS: u32 = 3;
 /// An expression that takes longer than this is given up.
 const EVALUATION_PATIENCE: Duration = Duration::from_secs(5);
 
+/// About what an event takes in the journal.
+const EVENT_BYTES: usize = 512;
+
 /// Answers a submitter.
 pub(crate) type Accepted = RpcReplyPort<Result<(), ApiError>>;
 
@@ -104,7 +107,7 @@ pub(crate) struct State {
     /// What waits for the commit under way.
     committing: Option<Pending>,
     /// The batch of the commit under way, for when it is refused.
-    batch: Option<RunWrite>,
+    batch: Option<Arc<RunWrite>>,
     checks: HashMap<u32, ActorRef<check::Msg>>,
     seq_of: HashMap<ActorId, u32>,
     restarts: HashMap<u32, u32>,
@@ -112,6 +115,8 @@ pub(crate) struct State {
     is_accepted: bool,
     /// The journal has the run's end.
     is_over: bool,
+    /// Bytes of the run in the journal.
+    written: usize,
 }
 
 /// Events, and what may be done when they are committed.
@@ -145,7 +150,7 @@ impl Actor for BranchActor {
         arguments: Arguments,
     ) -> Result<State, ActorProcessingErr> {
         let submission = &arguments.submission;
-        let span = tracing::info_span!(
+        let span = tracing::debug_span!(
             "run", run.id = %submission.run, channel.id = %submission.channel
         );
         Ok(State {
@@ -161,6 +166,7 @@ impl Actor for BranchActor {
             accepted: Vec::new(),
             is_accepted: false,
             is_over: false,
+            written: 0,
         })
     }
 
@@ -260,6 +266,10 @@ impl Actor for BranchActor {
     ) -> Result<(), ActorProcessingErr> {
         let services = &state.arguments.services;
         let run = state.arguments.submission.run;
+        // First: whoever finds no branch any more finds it there.
+        if let Some(book) = state.book.take().filter(|_| state.is_over) {
+            services.recent.keep(book, state.written);
+        }
         services.directory.remove_branch(run, me.get_id());
         for seq in state.checks.keys() {
             services.directory.remove_check(JobId { run, seq: *seq });
@@ -308,6 +318,8 @@ impl State {
                     self.pending.actions.push(Action::Start { seq, held_by });
                 }
                 self.is_accepted = true;
+                // Not worth encoding it again to know.
+                self.written = history.len() * EVENT_BYTES;
                 self.book = Some(book);
                 self.start_timer(me, since);
             }
@@ -435,9 +447,9 @@ impl State {
         // itself is asked.
         if first == 0 || pending.finished {
             batch.set_summary(&book.summary())?;
-            batch.open = Some(!pending.finished);
         }
-        self.batch = Some(batch);
+        self.written += batch.events.len();
+        self.batch = Some(Arc::new(batch));
         self.committing = Some(pending);
         self.write(me);
         Ok(())

@@ -89,7 +89,7 @@ impl Actor for CheckActor {
         arguments: Arguments,
     ) -> Result<State, ActorProcessingErr> {
         let Arguments { source, tries, not_before, branch, run_span, services } = arguments;
-        let span = tracing::info_span!(
+        let span = tracing::debug_span!(
             parent: &run_span, "check", job.id = %source.job, check = source.name()
         );
         let fleet = &services.config.fleet;

@@ -51,7 +51,7 @@ impl RunArgs {
             Some(fleet) => {
                 runtime::embedded()?.block_on(self.on_fleet(fleet, submission, &plan, context))?
             }
-            None => self.here(submission, &plan, context)?,
+            None => self.here(submission, &loaded.config, &plan, context)?,
         };
         match ended {
             Ended::Finished(report) => {

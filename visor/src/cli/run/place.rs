@@ -1,6 +1,8 @@
 //! Where a run takes place: in this process, or on a fleet.
 
-use visor_engine::Plan;
+use std::sync::Arc;
+
+use visor_engine::{Config, Plan};
 use visor_protocol::api::{Request, Response, Submission};
 use visor_protocol::ids::PoolName;
 use visor_protocol::job::{Placement, Workspace};
@@ -24,6 +26,7 @@ impl RunArgs {
     pub(super) fn here(
         &self,
         mut submission: Submission,
+        config: &Arc<Config>,
         plan: &Plan,
         context: Context,
     ) -> Result<Ended, Failure> {
@@ -52,6 +55,7 @@ impl RunArgs {
             // Before anything is started, so that nothing is left when the first signal is early.
             let mut interrupts = interrupts()?;
             let embedded = Embedded::start(options).await?;
+            embedded.know(&submission.config, config);
             let backend = embedded.backend();
             let ended = follow::follow(
                 backend.as_ref(),
