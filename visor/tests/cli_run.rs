@@ -185,3 +185,24 @@ fn every_example_runs_and_passes() {
         assert!(said.contains(" checks: ") || said.contains(" check: "), "{said}");
     }
 }
+
+#[test]
+fn a_check_whose_engine_is_not_there_fails_at_once_and_says_what_to_do() {
+    let project = Project::new(
+        r#"
+version: "1.0"
+sandboxes: { box: { image: "visor/base:busybox" } }
+checks:
+  boxed: { type: command, exec: echo hi, sandbox: box }
+"#,
+    );
+    let mut command = project.command(&["run"]);
+    command.env("DOCKER_HOST", "unix:///nonexistent/engine.sock");
+    let said = support::said(command.output().unwrap()).ended(1);
+    for part in ["visor::sandbox::engine_down", "/nonexistent/engine.sock", "start it", "sandbox:"]
+    {
+        assert!(said.out.contains(part), "{part}: {}", said.out);
+    }
+    // Tried again it would be the second attempt or a later one, seconds after the first.
+    assert!(!said.out.contains(" attempt: "), "{}", said.out);
+}

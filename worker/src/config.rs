@@ -80,6 +80,9 @@ pub struct Timings {
     pub drain: Option<Duration>,
     /// How long the last outcomes are tried to be stored when the worker is stopped.
     pub flush: Duration,
+    /// How long a job that may have been given to another meanwhile is held back after its claim,
+    /// for the coordinator to say so.
+    pub second_thought: Duration,
     /// Between two looks at the images and at containers that nobody needs any more.
     pub engine_check: Duration,
     /// How long one call to the container engine may take.
@@ -92,6 +95,7 @@ impl Default for Timings {
             heartbeat: Duration::from_millis(500),
             drain: None,
             flush: Duration::from_secs(5),
+            second_thought: Duration::from_secs(1),
             engine_check: Duration::from_secs(15),
             engine_call: Duration::from_secs(30),
         }

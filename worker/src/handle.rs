@@ -7,6 +7,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use visor_protocol::ids::WorkerId;
@@ -16,6 +17,7 @@ use visor_providers::Registry;
 use visor_transport::Bus;
 
 use crate::config::WorkerConfig;
+use crate::contact::Contact;
 use crate::control::follow_orders;
 use crate::error::WorkerError;
 use crate::heartbeat::{send_heartbeats, send_report};
@@ -85,6 +87,7 @@ impl Worker {
             readiness: Mutex::new(Readiness::default()),
             busy: AtomicU32::new(0),
             look_again: Notify::new(),
+            contact: Mutex::new(Contact::new(Instant::now(), config.timings.heartbeat)),
             beat: Notify::new(),
             attempts: TaskTracker::new(),
             draining: CancellationToken::new(),

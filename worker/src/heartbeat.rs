@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 use visor_protocol::envelope::Envelope;
 use visor_protocol::subject::{Subject, WorkerTopic};
 use visor_protocol::worker::{Heartbeat, Report};
@@ -42,6 +42,9 @@ pub(crate) async fn send_heartbeats(shared: Arc<Shared>) {
             (Err(_), true) | (Ok(()), false) => {}
         }
         failing = sent.is_err();
+        if !failing {
+            shared.contact.lock().beat(Instant::now());
+        }
     }
 }
 

@@ -7,11 +7,13 @@
 //! - `pull`: the loop that takes jobs; `attempt`: running one; `place`: where
 //! - `ledger`: which attempts are held, finished, cancelled: the decisions, without I/O
 //! - `results`, `logs`, `heartbeat`, `control`: what goes out and what comes in
+//! - `contact`: whether the jobs that lie here may have been given to others
 //! - [`sandbox`]: containers; [`workspace`]: the files that jobs see
 //! - `host_usage`, `room`: load of the machine, and the room on its disk
 
 mod attempt;
 pub mod config;
+mod contact;
 mod control;
 pub mod error;
 pub mod handle;

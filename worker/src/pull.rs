@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
+use tokio::time::Instant;
 use tracing::Instrument;
 use visor_protocol::envelope::Envelope;
 use visor_protocol::outcome::End;
@@ -105,16 +106,21 @@ struct Taken {
     ticket: Ticket,
     stop: Stop,
     slot: Slot,
+    /// It may have been handed to another meanwhile, and even be over.
+    doubtful: bool,
 }
 
 /// Decides on each of the deliveries, says which were claimed, takes them out of the queue, and
 /// starts them: in this order, so that nobody else believes them lost.
 async fn take(shared: &Arc<Shared>, batch: Vec<Box<dyn Delivery>>) {
     let mut taken = Vec::with_capacity(batch.len());
-    let jobs: Vec<Envelope<Job>> =
-        batch.iter().filter_map(|delivery| read(delivery.as_ref())).collect();
-    for job in jobs {
-        consider(shared, job, &mut taken).await;
+    let late = shared.contact.lock().is_doubtful(Instant::now());
+    let jobs: Vec<(Envelope<Job>, bool)> = batch
+        .iter()
+        .filter_map(|delivery| Some((read(delivery.as_ref())?, late || delivery.deliveries() > 1)))
+        .collect();
+    for (job, doubtful) in jobs {
+        consider(shared, job, doubtful, &mut taken).await;
     }
     if !taken.is_empty() {
         let now = shared.clock.now();
@@ -150,13 +156,18 @@ fn read(delivery: &dyn Delivery) -> Option<Envelope<Job>> {
     }
 }
 
-async fn consider(shared: &Arc<Shared>, message: Envelope<Job>, taken: &mut Vec<Taken>) {
+async fn consider(
+    shared: &Arc<Shared>,
+    message: Envelope<Job>,
+    doubtful: bool,
+    taken: &mut Vec<Taken>,
+) {
     let Envelope { trace, body: job, .. } = message;
     let ticket = Ticket { job: job.job, attempt: job.attempt };
     let verdict = shared.ledger.lock().take(ticket);
     match verdict {
         Verdict::Run(stop) => {
-            taken.push(Taken { slot: shared.take_slot(), job, trace, ticket, stop });
+            taken.push(Taken { slot: shared.take_slot(), job, trace, ticket, stop, doubtful });
         }
         Verdict::Held => tracing::debug!(job = %ticket.job, "delivered twice"),
         Verdict::Done(reported) => {
@@ -177,7 +188,7 @@ async fn consider(shared: &Arc<Shared>, message: Envelope<Job>, taken: &mut Vec<
 
 /// Runs what takes no time right here, and everything else as a task of its own.
 async fn start(shared: &Arc<Shared>, taken: Taken) {
-    let Taken { job, trace, ticket, stop, slot } = taken;
+    let Taken { job, trace, ticket, stop, slot, doubtful } = taken;
     let span = tracing::info_span!(
         "attempt", job.id = %ticket.job, attempt = ticket.attempt.0, check = %job.check
     );
@@ -200,8 +211,16 @@ async fn start(shared: &Arc<Shared>, taken: Taken) {
         None => {
             let span =
                 tracing::info_span!("attempt", job = %ticket.job, attempt = ticket.attempt.0);
-            let run = attempt::run(Arc::clone(shared), provider, job, stop, started, slot);
-            shared.attempts.spawn(run.instrument(span));
+            let shared = Arc::clone(shared);
+            let attempts = shared.attempts.clone();
+            let second_thought = shared.config.timings.second_thought;
+            let run = async move {
+                if doubtful {
+                    let _ = tokio::time::timeout(second_thought, stop.stopped()).await;
+                }
+                attempt::run(shared, provider, job, stop, started, slot).await;
+            };
+            attempts.spawn(run.instrument(span));
         }
     }
 }

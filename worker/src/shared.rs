@@ -14,6 +14,7 @@ use visor_providers::Registry;
 use visor_transport::Bus;
 
 use crate::config::WorkerConfig;
+use crate::contact::Contact;
 use crate::ledger::{Ledger, Reported};
 use crate::logs::LogQueue;
 use crate::place::Places;
@@ -36,6 +37,7 @@ pub(crate) struct Shared {
     pub(crate) busy: AtomicU32,
     /// Slots or readiness changed: the pull loop looks again.
     pub(crate) look_again: Notify,
+    pub(crate) contact: Mutex<Contact>,
     /// A heartbeat is due at once.
     pub(crate) beat: Notify,
     /// Running attempts.

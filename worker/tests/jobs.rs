@@ -281,3 +281,40 @@ async fn an_outcome_waits_while_the_worker_is_cut_off() {
     assert_eq!(desk.outcome().await.job, job.job);
     desk.heartbeat(|heartbeat| heartbeat.held.is_empty()).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_comes_again_is_claimed_and_held_back_until_nobody_objects() {
+    let bus = MemoryBus::shared();
+    let directory = tempfile::tempdir().unwrap();
+    let path = |seq: u32| directory.path().join(seq.to_string());
+    let queue = Queue::Jobs(PoolName::default_pool());
+    bus.ensure_queue(&queue).await.unwrap();
+    for seq in [1, 2] {
+        let job = command(seq, format!("touch {}", path(seq).display()));
+        let payload = Envelope::new(job, support::now()).encode().unwrap();
+        bus.enqueue(&queue, &format!("{seq}"), payload).await.unwrap();
+    }
+    // Somebody had them, and did not take them.
+    let mut other = bus.consume(&queue).await.unwrap();
+    other.request(2);
+    for _ in 0..2 {
+        other.next().await.unwrap().nack(Duration::ZERO).await.unwrap();
+    }
+    drop(other);
+    let mut config = on_host(2);
+    config.timings.second_thought = Duration::from_secs(3);
+    let mut desk = Desk::open_on(bus, config).await;
+    let mut claimed = HashSet::new();
+    while claimed.len() < 2 {
+        if let Report::Claimed { tickets, .. } = desk.report().await {
+            claimed.extend(tickets.into_iter().map(|(ticket, _)| ticket));
+        }
+    }
+    let first = ticket(&command(1, ""));
+    desk.order(Control::Cancel { tickets: vec![first], reason: "it is over".into() }).await;
+    let mut ends = [desk.outcome().await, desk.outcome().await].map(|it| (it.job.seq, it.end));
+    ends.sort_by_key(|(seq, _)| *seq);
+    assert_eq!(ends, [(1, End::Cancelled), (2, End::Exited { code: 0 })]);
+    assert!(!path(1).exists() && path(2).exists());
+    desk.worker.stop().await;
+}

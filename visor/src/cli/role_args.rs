@@ -49,6 +49,9 @@ pub(crate) struct ExecutionArgs {
     /// The Docker engine [default: DOCKER_HOST or /var/run/docker.sock]
     #[arg(long, value_name = "HOST", env = "VISOR_DOCKER")]
     pub(crate) docker: Option<String>,
+    /// Free MiB on the disk of the data directory below which no checks are taken [default: 1024, or a twentieth of a small disk]
+    #[arg(long, value_name = "MIB", env = "VISOR_MIN_FREE")]
+    pub(crate) min_free: Option<u64>,
 }
 
 /// Where checks run.
@@ -89,6 +92,7 @@ impl RoleArgs {
             (execution.execution.is_some(), "--execution"),
             (execution.image.is_some(), "--image"),
             (execution.docker.is_some(), "--docker"),
+            (execution.min_free.is_some(), "--min-free"),
         ];
         let (said, why): (Vec<(bool, &str)>, &str) = match role {
             Role::Serve => (

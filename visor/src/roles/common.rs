@@ -110,6 +110,7 @@ pub(crate) fn worker_config(
         config.images = args.execution.image.iter().cloned().collect();
     }
     config.docker = DockerOptions { host: docker_host(&args.execution) };
+    config.min_free = args.execution.min_free.map(|mib| mib.saturating_mul(1024 * 1024));
     config.warden = true;
     config
 }

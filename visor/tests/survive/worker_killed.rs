@@ -81,7 +81,7 @@ async fn jobs_that_a_killed_worker_was_sent_and_never_looked_at_run_soon() {
     let test = "jobs_that_a_killed_worker_was_sent_and_never_looked_at_run_soon";
     let Some(mut fleet) = Fleet::start(test).await else { return };
     let killed = fleet.start_worker("w-killed", 8).await;
-    fleet.start_worker("w-stays", 8).await;
+    let stays = fleet.start_worker("w-stays", 8).await;
     // It has asked for work, and the server does not know that nobody reads what it sends.
     fleet.workers[killed].signal(Signal::STOP);
     let checks = Checks::new(fleet.dir(), 40, "sleep 0.1");
@@ -90,10 +90,12 @@ async fn jobs_that_a_killed_worker_was_sent_and_never_looked_at_run_soon() {
     let at = SystemClock.now();
     fleet.workers[killed].kill().await;
     fleet.client.passes(checks.run).await;
-    checks.assert_ran();
 
-    // On the same directory, so that it clears away what the killed one had there.
-    fleet.start_worker("w-comes", 1).await;
+    // Half a minute later the transport brings them again, to one that has never heard of them.
+    fleet.workers[stays].stop().await;
+    fleet.start_worker("w-comes", 8).await;
+    fleet.queues_are_empty().await;
+    checks.assert_ran_once();
     let histories = fleet.end(&[(checks.run, 40)]).await;
     histories[0].assert_first_attempts();
     let mut begun: Vec<Duration> =
