@@ -6,12 +6,12 @@ use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
-use visor_protocol::api::{self, ApiError, DeadLetter, FleetStatus, Request, WorkerInfo};
+use visor_protocol::api::{ApiError, DeadLetter, FleetStatus, Request, WorkerInfo};
 use visor_protocol::ids::WorkerId;
 
 use super::fault::Fault;
 use super::intake::PathOf;
-use super::router::App;
+use super::router::{App, answer};
 
 /// The workers.
 #[utoipa::path(
@@ -23,10 +23,7 @@ use super::router::App;
     ),
 )]
 pub(super) async fn workers(State(app): State<Arc<App>>) -> Result<Json<Vec<WorkerInfo>>, Fault> {
-    match app.service.call(Request::Workers).await? {
-        api::Response::Workers(workers) => Ok(Json(workers)),
-        _ => Err(Fault::unexpected_answer()),
-    }
+    answer!(app, Request::Workers, Workers(workers) => Json(workers))
 }
 
 /// The worker was told.
@@ -54,10 +51,8 @@ pub(super) async fn drain(
     State(app): State<Arc<App>>,
     PathOf(id): PathOf<WorkerId>,
 ) -> Result<Json<Draining>, Fault> {
-    match app.service.call(Request::Drain { worker: id }).await? {
-        api::Response::Draining { worker, holds } => Ok(Json(Draining { worker, holds })),
-        _ => Err(Fault::unexpected_answer()),
-    }
+    let request = Request::Drain { worker: id };
+    answer!(app, request, Draining { worker, holds } => Json(Draining { worker, holds }))
 }
 
 /// The fleet in short.
@@ -85,8 +80,5 @@ pub(super) async fn status(State(app): State<Arc<App>>) -> Json<FleetStatus> {
 pub(super) async fn dead_letters(
     State(app): State<Arc<App>>,
 ) -> Result<Json<Vec<DeadLetter>>, Fault> {
-    match app.service.call(Request::DeadLetters).await? {
-        api::Response::DeadLetters(letters) => Ok(Json(letters)),
-        _ => Err(Fault::unexpected_answer()),
-    }
+    answer!(app, Request::DeadLetters, DeadLetters(letters) => Json(letters))
 }

@@ -1,9 +1,8 @@
 //! `/metrics`: what a coordinator counts and what its fleet looks like.
 //!
-//! Names under which existing boards and alerts ask (`visor_check_executions_total`,
-//! `visor_check_duration_seconds`, `visor_check_duration_ms`, `visor_check_issues_total`,
-//! `visor_run_total`, `visor_run_duration_ms`, `visor_run_active_checks`) are served beside our
-//! own. No label takes its value from a job, a run or a check: series would multiply without bound.
+//! Each thing has one name, that of existing boards and alerts where they ask for it. How long
+//! checks ran has two: some boards ask for seconds and some for milliseconds. No label takes its
+//! value from a job, a run or a check: series would multiply without bound.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -28,6 +27,12 @@ pub(super) async fn metrics(State(app): State<Arc<App>>) -> impl IntoResponse {
     let is_ready = app.service.trouble().await.is_none();
     let mut page = Exposition::default();
     counters(&mut page, app.service.gauges());
+    page.single(
+        "visor_channels",
+        Kind::Gauge,
+        "Channels that have a run, or had one a moment ago.",
+        app.service.gauges().channels.load(Ordering::Relaxed) as f64,
+    );
     checks(&mut page, app.service.gauges());
     fleet(&mut page, &status, is_ready);
     let streams = app.options.limits.streams - app.streams.available_permits();
@@ -41,8 +46,7 @@ pub(super) async fn metrics(State(app): State<Arc<App>>) -> impl IntoResponse {
 }
 
 fn counters(page: &mut Exposition, gauges: &Gauges) {
-    let all: [(&str, &str, &AtomicU64); 9] = [
-        ("visor_runs_accepted_total", "Runs accepted.", &gauges.runs_accepted),
+    let all: [(&str, &str, &AtomicU64); 8] = [
         ("visor_run_total", "Runs accepted.", &gauges.runs_accepted),
         ("visor_runs_finished_total", "Runs finished.", &gauges.runs_finished),
         ("visor_jobs_queued_total", "Jobs asked for.", &gauges.jobs_queued),
@@ -122,7 +126,6 @@ fn fleet(page: &mut Exposition, status: &FleetStatus, is_ready: bool) {
         ("visor_ready", "1 while runs can be accepted.", f64::from(u8::from(is_ready))),
         ("visor_open_runs", "Runs that are not finished.", status.open_runs.into()),
         ("visor_dead_letters", "Jobs given up on.", status.dead_letters.into()),
-        ("visor_run_active_checks", "Attempts with workers.", status.in_flight.into()),
         (
             "visor_oldest_waiting_seconds",
             "How long the job that waits longest has waited.",

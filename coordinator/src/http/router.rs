@@ -42,6 +42,17 @@ impl App {
     }
 }
 
+/// Asks the service, and makes the answer out of the one kind that fits the question.
+macro_rules! answer {
+    ($app:expr, $request:expr, $kind:ident $fields:tt => $answer:expr) => {
+        match $app.service.call($request).await? {
+            visor_protocol::api::Response::$kind $fields => Ok($answer),
+            _ => Err(Fault::unexpected_answer()),
+        }
+    };
+}
+pub(super) use answer;
+
 /// The table is the router and the list of routes in one, so that no route can be missing from
 /// what the OpenAPI description is compared with.
 macro_rules! routes {

@@ -11,13 +11,13 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
-use visor_protocol::api::{self, ApiError, Logs, Reason, Request, Submission};
+use visor_protocol::api::{ApiError, Logs, Reason, Request, Submission};
 use visor_protocol::ids::{ChannelId, RunId};
 use visor_protocol::result::{RunReport, RunState, RunSummary};
 
 use super::fault::Fault;
 use super::intake::{PathOf, QueryOf, from_json, from_value, json_body};
-use super::router::App;
+use super::router::{App, answer};
 
 /// A list without a limit of its own.
 const USUAL_RUNS: u32 = 50;
@@ -68,13 +68,9 @@ pub(super) async fn submit(
     let spare = RunId::new(app.clock.now(), (app.options.random)());
     let submission = off_runtime(bytes.len() > READ_INLINE, move || submission(&bytes, spare));
     let request = Request::Submit(Box::new(submission.await??));
-    match app.service.call(request).await? {
-        api::Response::Accepted { run } => {
-            let place = [(LOCATION, format!("/api/v1/runs/{run}"))];
-            Ok((StatusCode::ACCEPTED, place, Json(Accepted { run })).into_response())
-        }
-        _ => Err(Fault::unexpected_answer()),
-    }
+    let run = answer!(app, request, Accepted { run } => run)?;
+    let place = [(LOCATION, format!("/api/v1/runs/{run}"))];
+    Ok((StatusCode::ACCEPTED, place, Json(Accepted { run })).into_response())
 }
 
 fn submission(bytes: &Bytes, spare: RunId) -> Result<Submission, Fault> {
@@ -140,10 +136,7 @@ pub(super) async fn list(
 ) -> Result<Json<Vec<RunSummary>>, Fault> {
     let Wanted { limit, state, channel } = wanted;
     let request = Request::Runs { limit: limit.unwrap_or(USUAL_RUNS), state, channel };
-    match app.service.call(request).await? {
-        api::Response::Runs(runs) => Ok(Json(runs)),
-        _ => Err(Fault::unexpected_answer()),
-    }
+    answer!(app, request, Runs(runs) => Json(runs))
 }
 
 /// One run with its checks.
@@ -168,10 +161,7 @@ pub(super) async fn show(
 }
 
 pub(super) async fn report(app: &App, run: String) -> Result<Box<RunReport>, Fault> {
-    match app.service.call(Request::Run { run }).await? {
-        api::Response::Run(report) => Ok(report),
-        _ => Err(Fault::unexpected_answer()),
-    }
+    answer!(app, Request::Run { run }, Run(report) => report)
 }
 
 /// Who wants a run stopped, and why.
@@ -216,10 +206,8 @@ pub(super) async fn cancel(
     if reason.chars().nth(REASON).is_some() {
         return Err(Fault::malformed(format!("`reason` may have at most {REASON} characters")));
     }
-    match app.service.call(Request::Cancel { run: id, reason }).await? {
-        api::Response::Cancelled { run, was_running } => Ok(Json(Cancelled { run, was_running })),
-        _ => Err(Fault::unexpected_answer()),
-    }
+    let request = Request::Cancel { run: id, reason };
+    answer!(app, request, Cancelled { run, was_running } => Json(Cancelled { run, was_running }))
 }
 
 /// The output of a check.
@@ -240,13 +228,9 @@ pub(super) async fn logs(
     State(app): State<Arc<App>>,
     PathOf((run, check)): PathOf<(String, String)>,
 ) -> Result<Response, Fault> {
-    match app.service.call(Request::Logs { run, check }).await? {
-        api::Response::Logs(logs) => {
-            let is_large = logs.stdout.len() + logs.stderr.len() > READ_INLINE;
-            off_runtime(is_large, move || Json(logs).into_response()).await
-        }
-        _ => Err(Fault::unexpected_answer()),
-    }
+    let logs = answer!(app, Request::Logs { run, check }, Logs(logs) => logs)?;
+    let is_large = logs.stdout.len() + logs.stderr.len() > READ_INLINE;
+    off_runtime(is_large, move || Json(logs).into_response()).await
 }
 
 /// Which checks.
@@ -274,8 +258,5 @@ pub(super) async fn why(
     PathOf(run): PathOf<String>,
     QueryOf(about): QueryOf<About>,
 ) -> Result<Json<Vec<Reason>>, Fault> {
-    match app.service.call(Request::Why { run, check: about.check }).await? {
-        api::Response::Why(reasons) => Ok(Json(reasons)),
-        _ => Err(Fault::unexpected_answer()),
-    }
+    answer!(app, Request::Why { run, check: about.check }, Why(reasons) => Json(reasons))
 }

@@ -70,13 +70,14 @@ async fn a_finished_run_shows_in_what_is_counted() {
     })
     .await;
     for (series, value) in [
-        ("visor_runs_accepted_total", 1.0),
+        ("visor_run_total", 1.0),
         ("visor_jobs_queued_total", 3.0),
         ("visor_jobs_settled_total", 3.0),
         ("visor_check_executions_total", 3.0),
         ("visor_check_duration_seconds_bucket{le=\"+Inf\"}", 3.0),
         ("visor_check_duration_seconds_count", 3.0),
         ("visor_check_duration_ms_bucket{le=\"3600000\"}", 3.0),
+        ("visor_channels", 1.0),
         ("visor_run_duration_ms_count", 1.0),
         ("visor_check_issues_total{severity=\"critical\"}", 0.0),
         ("visor_reports_stale_total", 0.0),
@@ -100,7 +101,6 @@ async fn what_the_fleet_looks_like_is_shown_by_pool_and_limit() {
         ("visor_dead_letters", 5.0),
         ("visor_oldest_waiting_seconds", 1.5),
         ("visor_start_time_seconds", 1.0),
-        ("visor_run_active_checks", 4.0),
         ("visor_jobs_waiting{pool=\"default\"}", 3.0),
         ("visor_slots{pool=\"default\"}", 8.0),
         ("visor_in_flight{pool=\"default\"}", 4.0),

@@ -102,7 +102,7 @@ impl Bus for NatsBus {
         };
         self.link.settle().await;
         let closed = self.link.closed.clone();
-        Ok(Box::new(NatsSubscription { subscriber, closed }))
+        Ok(Box::new(NatsSubscription::new(subscriber, closed)))
     }
 
     async fn ensure_queue(&self, queue: &Queue) -> Result<(), BusError> {

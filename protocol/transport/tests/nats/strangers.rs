@@ -1,8 +1,11 @@
 //! Others on the same server: what they send, and what they read of ours.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use tokio::io::AsyncReadExt;
-use visor_protocol::subject::Pattern;
+use visor_protocol::ids::Shard;
+use visor_protocol::subject::{ApiOperation, Pattern, Subject};
 use visor_testkit::build::run_id;
 use visor_testkit::nats::NatsServer;
 use visor_testkit::wait::DEADLINE;
@@ -21,6 +24,33 @@ async fn a_message_on_a_subject_that_is_none_of_ours_comes_without_one() {
     stranger.publish(subject, "\u{0}junk".into()).await.unwrap();
     let message = tokio::time::timeout(DEADLINE, logs.next()).await.unwrap().unwrap();
     assert_eq!((message.subject, message.payload), (None, Bytes::from("\u{0}junk")));
+}
+
+#[tokio::test]
+async fn what_waits_for_a_slow_subscriber_is_bounded_in_bytes() {
+    let test = test_name!(what_waits_for_a_slow_subscriber_is_bounded_in_bytes);
+    let Some(server) = NatsServer::start_or_skip(test).await else { return };
+    let (bus, other) = (bus(&server).await, bus(&server).await);
+    let run = Subject::Run(run_id(1));
+    let mut slow = bus.subscribe(&run.clone().into()).await.unwrap();
+    let large = Bytes::from(vec![7; 1_000_000]);
+    for _ in 0..150 {
+        other.publish(&run, large.clone()).await.unwrap();
+    }
+    // The server answers in order: what was published before this request has come by then.
+    let api = Subject::Api(Shard(0), ApiOperation::Read);
+    for bus in [&other, &bus] {
+        let nobody = bus.request(&api, Bytes::new(), DEADLINE).await.unwrap_err();
+        assert!(matches!(nobody, BusError::NoResponder { .. }), "{nobody}");
+    }
+    let mut waited = 0;
+    while let Ok(message) = tokio::time::timeout(Duration::from_secs(1), slow.next()).await {
+        waited += message.unwrap().payload.len();
+    }
+    assert!((1_000_000..=64 * 1024 * 1024).contains(&waited), "{waited} bytes waited");
+    other.publish(&run, "next".into()).await.unwrap();
+    let next = tokio::time::timeout(DEADLINE, slow.next()).await.unwrap().unwrap();
+    assert_eq!(next.payload, "next");
 }
 
 #[tokio::test]
