@@ -1,14 +1,12 @@
 //! A coordinator and workers, over the bus: requests to submit, the event stream for what became
 //! of each.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use async_trait::async_trait;
-use parking_lot::Mutex;
-use visor_protocol::api::{FleetStatus, Priority, Reply, Request, Response, Submission};
+use visor_protocol::api::{FleetStatus, Reply, Request, Response};
 use visor_protocol::event::{News, Notice};
 use visor_protocol::ids::{CheckName, Shard};
 use visor_protocol::result::{CheckState, RunState};
@@ -17,6 +15,7 @@ use visor_protocol::time::{Clock, SystemClock};
 use visor_protocol::{Envelope, Timestamp};
 use visor_transport::{Bus, BusError};
 
+use super::common::{Faults, Submissions};
 use super::{Target, facts_of};
 use crate::book::Book;
 use crate::ledger::Fact;
@@ -30,10 +29,8 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 pub struct FleetTarget {
     bus: Arc<dyn Bus>,
     clock: LoadClock,
-    ids: RunIds,
-    channels: Channels,
-    template: Submission,
-    faults: Mutex<BTreeMap<String, u64>>,
+    submissions: Submissions,
+    faults: Faults,
 }
 
 impl FleetTarget {
@@ -45,29 +42,13 @@ impl FleetTarget {
         channels: Channels,
         scenario: &Scenario,
     ) -> Self {
-        let template = Submission {
-            run: ids.id(0),
-            channel: channels.of(0),
-            config: scenario.config(),
-            selection: scenario.selection(),
-            revision: visor_protocol::api::Revision::default(),
-            workspace: None,
-            env: BTreeMap::new(),
-            priority: Priority::Normal,
-            pool: None,
-            timeout_ms: None,
-            watched: false,
-        };
-        Self { bus, clock, ids, channels, template, faults: Mutex::default() }
-    }
-
-    fn fault(&self, kind: impl Into<String>) {
-        *self.faults.lock().entry(kind.into()).or_default() += 1;
+        let submissions = Submissions::new(ids, channels, scenario);
+        Self { bus, clock, submissions, faults: Faults::default() }
     }
 
     fn bring(&self, notices: Vec<Notice>, book: &Book) {
         for notice in notices {
-            let Some(run) = self.ids.number(notice.run) else { continue };
+            let Some(run) = self.submissions.ids.number(notice.run) else { continue };
             let at = self.clock.moment(notice.at);
             let fact = match notice.what {
                 News::RunAccepted { .. } => continue,
@@ -110,17 +91,15 @@ impl Target for FleetTarget {
     }
 
     async fn send(&self, run: u32, book: &Book) {
-        let mut submission = self.template.clone();
-        submission.run = self.ids.id(run);
-        submission.channel = self.channels.of(run);
+        let submission = self.submissions.of(run);
         let fact = match call(&*self.bus, Request::Submit(Box::new(submission))).await {
             Ok(Ok(_)) => Fact::Accepted { run },
             Ok(Err(refusal)) => {
-                self.fault(refusal.code);
+                self.faults.count(refusal.code);
                 Fact::Refused { run }
             }
             Err(error) => {
-                self.fault(kind(&error));
+                self.faults.count(kind(&error));
                 Fact::Unanswered { run }
             }
         };
@@ -133,20 +112,20 @@ impl Target for FleetTarget {
             Ok(subscription) => subscription,
             Err(error) => {
                 // Every run will be asked for instead.
-                self.fault(format!("events: {error}"));
+                self.faults.count(format!("events: {error}"));
                 return;
             }
         };
         while let Some(message) = subscription.next().await {
             match Envelope::<Vec<Notice>>::decode(&message.payload) {
                 Ok(envelope) => self.bring(envelope.body, book),
-                Err(_) => self.fault("events: undecodable"),
+                Err(_) => self.faults.count("events: undecodable"),
             }
         }
     }
 
     async fn ask(&self, run: u32) -> Vec<Fact> {
-        let request = Request::Run { run: self.ids.id(run).to_string() };
+        let request = Request::Run { run: self.submissions.ids.id(run).to_string() };
         match call(&*self.bus, request).await {
             Ok(Ok(Response::Run(report))) => facts_of(run, &report, &self.clock),
             _ => Vec::new(),
@@ -154,7 +133,7 @@ impl Target for FleetTarget {
     }
 
     fn faults(&self) -> Vec<(String, u64)> {
-        self.faults.lock().iter().map(|(kind, count)| (kind.clone(), *count)).collect()
+        self.faults.list()
     }
 }
 

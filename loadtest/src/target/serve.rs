@@ -1,15 +1,14 @@
 //! The one-machine server, over HTTP.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use async_trait::async_trait;
-use parking_lot::Mutex;
 use reqwest::{Client, StatusCode};
-use visor_protocol::api::{ApiError, Priority, Submission};
+use visor_protocol::api::ApiError;
 use visor_protocol::result::RunReport;
 
+use super::common::{Faults, Submissions};
 use super::{Target, facts_of};
 use crate::book::Book;
 use crate::ledger::Fact;
@@ -28,10 +27,8 @@ pub struct ServeTarget {
     runs: String,
     token: Option<String>,
     clock: LoadClock,
-    ids: RunIds,
-    channels: Channels,
-    template: Submission,
-    faults: Mutex<BTreeMap<String, u64>>,
+    submissions: Submissions,
+    faults: Faults,
 }
 
 impl ServeTarget {
@@ -54,26 +51,9 @@ impl ServeTarget {
             .connect_timeout(Duration::from_secs(5))
             .build()
             .context("cannot make an HTTP client")?;
-        let template = Submission {
-            run: ids.id(0),
-            channel: channels.of(0),
-            config: scenario.config(),
-            selection: scenario.selection(),
-            revision: visor_protocol::api::Revision::default(),
-            workspace: None,
-            env: BTreeMap::new(),
-            priority: Priority::Normal,
-            pool: None,
-            timeout_ms: None,
-            watched: false,
-        };
         let runs = format!("{}/api/v1/runs", url.trim_end_matches('/'));
-        let faults = Mutex::default();
-        Ok(Self { client, runs, token, clock, ids, channels, template, faults })
-    }
-
-    fn fault(&self, kind: impl Into<String>) {
-        *self.faults.lock().entry(kind.into()).or_default() += 1;
+        let submissions = Submissions::new(ids, channels, scenario);
+        Ok(Self { client, runs, token, clock, submissions, faults: Faults::default() })
     }
 
     fn authorized(&self, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
@@ -84,22 +64,21 @@ impl ServeTarget {
     }
 
     async fn report(&self, run: u32) -> Option<RunReport> {
-        let url = format!("{}/{}", self.runs, self.ids.id(run));
+        let url = format!("{}/{}", self.runs, self.submissions.ids.id(run));
         let response = self.authorized(self.client.get(url)).send().await.ok()?;
         response.error_for_status().ok()?.json().await.ok()
     }
 
     async fn submit(&self, run: u32) -> Fact {
-        let mut submission = self.template.clone();
-        submission.run = self.ids.id(run);
-        submission.channel = self.channels.of(run);
+        let submission = self.submissions.of(run);
         let request = self.authorized(self.client.post(&self.runs).json(&submission));
         match request.send().await {
             Ok(response) if response.status().is_success() => Fact::Accepted { run },
             Ok(response) => {
                 let status = response.status();
                 let refusal = response.json::<ApiError>().await.ok();
-                self.fault(refusal.map_or_else(|| status.to_string(), |refusal| refusal.code));
+                self.faults
+                    .count(refusal.map_or_else(|| status.to_string(), |refusal| refusal.code));
                 if status == StatusCode::GATEWAY_TIMEOUT {
                     Fact::Unanswered { run }
                 } else {
@@ -107,7 +86,11 @@ impl ServeTarget {
                 }
             }
             Err(error) => {
-                self.fault(if error.is_timeout() { "no answer in time" } else { "no connection" });
+                self.faults.count(if error.is_timeout() {
+                    "no answer in time"
+                } else {
+                    "no connection"
+                });
                 Fact::Unanswered { run }
             }
         }
@@ -158,6 +141,6 @@ impl Target for ServeTarget {
     }
 
     fn faults(&self) -> Vec<(String, u64)> {
-        self.faults.lock().iter().map(|(kind, count)| (kind.clone(), *count)).collect()
+        self.faults.list()
     }
 }
