@@ -57,9 +57,14 @@ impl Meter {
             let groups = format!("1:memory:/{name}\n2:cpuacct:/{name}\n0::/{name}\n");
             Counters::find(&groups, &mounts, container, Path::is_dir)
         })?;
-        // Nobody in it: it is over, and what it used is still there.
-        let ended = counters.first_process().and_then(watch);
-        Some(Self { counters, ended })
+        let processes = counters.processes()?;
+        if processes.is_empty() {
+            // It is over, and what it used is still there.
+            return Some(Self { counters, ended: None });
+        }
+        // One that cannot be told, as from another pid namespace, cannot be watched.
+        let first = processes.into_iter().find(|pid| is_first(*pid))?;
+        Some(Self { counters, ended: Some(watch(Pid::from_raw(first)?)?) })
     }
 
     /// The same by its first process, for groups elsewhere. Nothing when that is over already.
@@ -106,17 +111,10 @@ impl Counters {
         Some(Self { memory, cpu })
     }
 
-    /// The process that is number 1 in the container.
-    fn first_process(&self) -> Option<Pid> {
+    fn processes(&self) -> Option<Vec<i32>> {
         let (Memory::V1(group) | Memory::V2(group)) = &self.memory;
         let all = fs::read_to_string(group.join("cgroup.procs")).ok()?;
-        let mut pids = all.lines().filter_map(|line| line.parse::<i32>().ok());
-        let pid = pids.find(|pid| {
-            let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-            let inner = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
-            inner.and_then(|pids| pids.split_ascii_whitespace().last()) == Some("1")
-        });
-        pid.and_then(Pid::from_raw)
+        Some(all.lines().filter_map(|line| line.parse().ok()).collect())
     }
 
     /// What cannot be read stays as it was.
@@ -169,6 +167,13 @@ fn place(groups: &str, mounts: &str, container: &str, controller: &str) -> Optio
         let below = group.strip_prefix(root).ok().filter(|_| wanted)?;
         Some(Path::new(point).join(below))
     })
+}
+
+/// Whether a process is number 1 in its container.
+fn is_first(pid: i32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let inner = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+    inner.and_then(|pids| pids.split_ascii_whitespace().last()) == Some("1")
 }
 
 fn watch(pid: Pid) -> Option<AsyncFd<OwnedFd>> {
