@@ -81,3 +81,15 @@ fn a_port_that_is_taken_is_said() {
     let said = server.place.visor(&["serve", "--http", address, "--data-dir", "other"]).ended(2);
     assert!(said.err.contains("--http"), "{}", said.err);
 }
+
+#[test]
+fn a_run_for_a_pool_without_workers_says_so_and_names_those_that_have_some() {
+    let server = Server::start(None);
+    let project = Project::new(CONFIG);
+    let run = ["run", "--fleet", &server.url, "--pool", "gpu", "--timeout", "5000"];
+    let said = project.visor(&run).ended(1);
+    let told = "the run waits for a worker: pool `gpu` has none; there are workers in `default`";
+    assert_eq!(said.err.matches(told).count(), 1, "{}", said.err);
+    let said = project.visor(&["status", "--fleet", &server.url]).ended(0);
+    assert!(!said.out.contains("gpu"), "{}", said.out);
+}

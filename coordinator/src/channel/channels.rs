@@ -22,7 +22,7 @@ pub(crate) enum Msg {
     /// Take up a run from its journal.
     Restore { submission: Arc<Submission>, plan: Arc<Plan>, history: Vec<Recorded> },
     /// A channel has had no run for a while; it was told of so many.
-    Idle { channel: ChannelId, told: u64 },
+    Idle { channel: ChannelId, actor: ActorId, told: u64 },
 }
 
 /// The actor above all channels.
@@ -69,11 +69,12 @@ impl Actor for ChannelsActor {
                 let _ = channel.cast(one::Msg::Restore { submission, plan, history });
             }
             // If it was told of another run meanwhile, that one is on its way to it.
-            Msg::Idle { channel, told } => {
-                if state.channels.get(&channel).is_some_and(|known| known.told == told)
+            Msg::Idle { channel, actor, told } => {
+                let still = |known: &Known| known.actor.get_id() == actor && known.told == told;
+                if state.channels.get(&channel).is_some_and(still)
                     && let Some(known) = state.channels.remove(&channel)
                 {
-                    state.id_of.remove(&known.actor.get_id());
+                    state.id_of.remove(&actor);
                     state.count();
                     known.actor.stop(None);
                 }

@@ -112,8 +112,8 @@ impl Actor for ChannelActor {
             Msg::LookIdle => {
                 let since = state.idle_since.take();
                 if state.runs.is_empty() && since == Some(state.told) {
-                    let (channel, told) = (state.id.clone(), state.told);
-                    let _ = state.channels.cast(channels::Msg::Idle { channel, told });
+                    let (channel, actor, told) = (state.id.clone(), me.get_id(), state.told);
+                    let _ = state.channels.cast(channels::Msg::Idle { channel, actor, told });
                 }
                 state.note_idle(&me);
             }
