@@ -66,20 +66,21 @@ async fn coordinate(bus: Arc<dyn Bus>, faults: Faults) {
             continue;
         }
         let job = JobId { run: submission.run, seq: 0 };
-        let check = |state, ran_ms| News::Check {
+        let check = |state, started_at, ran_ms| News::Check {
             check: CheckName::new("c0").unwrap(),
             state,
             attempt: Some(Attempt::FIRST),
             job: Some(job),
             worker: Some(WorkerId::new("w").unwrap()),
+            started_at,
             ran_ms,
             issues: 0,
             why: None,
         };
         let finished = News::RunFinished { state: RunState::Passed };
         let mut news = vec![
-            check(CheckState::Running, None),
-            check(CheckState::Passed, Some(0.0)),
+            // As of a check that was over before its start could be told.
+            check(CheckState::Passed, Some(now), Some(0.0)),
             finished.clone(),
         ];
         if is_nth(faults.double_every, number) {

@@ -408,6 +408,9 @@ pub struct FleetStatus {
     pub dead_letters: u32,
     /// What is wrong, in sentences; empty when nothing is.
     pub warnings: Vec<String>,
+    /// What will always be so here and is good to know, in sentences: what an old server lacks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// One pool in [`FleetStatus`].

@@ -170,6 +170,11 @@ pub enum News {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
         worker: Option<WorkerId>,
+        /// When the work began, by the worker's clock, once that is known. The notice of a check's
+        /// end says it too: that of its beginning may be lost, or have had no time to be sent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, format = DateTime))]
+        started_at: Option<Timestamp>,
         /// Milliseconds it ran, once it is over.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         ran_ms: Option<f64>,
@@ -201,6 +206,7 @@ mod tests {
             attempt: Some(Attempt::FIRST),
             job: Some(job),
             worker: Some(WorkerId::new("w-1").unwrap()),
+            started_at: None,
             ran_ms: Some(0.5),
             issues: 0,
             why: None,

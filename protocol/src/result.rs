@@ -131,6 +131,9 @@ pub struct CheckReport {
     /// How the process ended, in words: `exit 1`, `signal 9`, `timed out`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<String>,
+    /// Why it failed, was skipped or was stopped, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
     /// What outside the check kept it from running.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fault: Option<Fault>,
@@ -339,6 +342,7 @@ mod tests {
             skipped: Some(SkipReason::IfCondition { condition: "false".into(), error: None }),
             waits_for: vec!["build".into()],
             ended: None,
+            why: None,
             fault: None,
             tail: String::new(),
             attempts: 1,

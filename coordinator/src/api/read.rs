@@ -216,7 +216,7 @@ impl Service {
         let now = services.clock.now();
         let dispatch = services.dispatcher.status().await;
         let info = services.bus.info();
-        let mut warnings = info.degraded;
+        let mut warnings = Vec::new();
         if let Some(why) = services.journal.trouble() {
             warnings.push(format!("the journal cannot be written, runs wait: {why}"));
         }
@@ -248,6 +248,7 @@ impl Service {
             settled_last_minute: services.gauges.settled_last_minute(now),
             dead_letters: dead.map_or(0, |dead| u32::try_from(dead.len()).unwrap_or(u32::MAX)),
             warnings,
+            notes: info.degraded,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use visor_protocol::api::{ApiError, Reason, Reply, Response, Wait, WorkerInfo};
 use visor_protocol::ids::Attempt;
-use visor_protocol::result::{CheckReport, CheckState, RunReport, SkipReason};
+use visor_protocol::result::{CheckReport, CheckState, RunReport};
 use visor_protocol::worker::Ticket;
 
 use super::service::Service;
@@ -86,17 +86,21 @@ impl Service {
             CheckState::Running => self.explain_running(check, &mut reason).await,
             CheckState::Passed => reason.summary = "passed".into(),
             CheckState::Failed => {
-                let ended = check.ended.as_deref().unwrap_or("failed");
-                reason.summary = match (&check.fault, check.result.issues.first()) {
-                    (Some(fault), _) => format!("could not be run: {}", fault.message),
-                    (None, Some(issue)) => format!("{ended}: {}", issue.message),
-                    (None, None) => ended.to_owned(),
+                let why = check.why.as_deref().unwrap_or("failed");
+                reason.summary = match check.fault {
+                    Some(_) => format!("could not be run: {why}"),
+                    None => why.to_owned(),
                 };
+                if let Some(line) = check.tail.lines().next_back() {
+                    reason.facts.push(("last output".into(), line.to_owned()));
+                }
             }
             CheckState::Skipped => {
-                reason.summary = check.skipped.as_ref().map_or_else(|| "skipped".into(), skipped);
+                reason.summary = check.why.clone().unwrap_or_else(|| "was skipped".into());
             }
-            CheckState::Cancelled => reason.summary = "was cancelled".into(),
+            CheckState::Cancelled => {
+                reason.summary = check.why.clone().unwrap_or_else(|| "was stopped".into());
+            }
         }
         reason
     }
@@ -131,25 +135,6 @@ impl Service {
                     .push(("lease".into(), format!("held by {holder}, renewed {silent:.1} s ago")));
             }
         }
-    }
-}
-
-fn skipped(reason: &SkipReason) -> String {
-    match reason {
-        SkipReason::IfCondition { condition, error: None } => {
-            format!("skipped: `if` is false: {condition}")
-        }
-        SkipReason::IfCondition { condition, error: Some(error) } => {
-            format!("skipped: `if` cannot be evaluated: {condition}: {error}")
-        }
-        SkipReason::DependencyFailed { dependencies } => {
-            format!("skipped: {} failed or was skipped", dependencies.join(", "))
-        }
-        SkipReason::FailFast => {
-            "skipped: another check failed and the run stops at the first failure".into()
-        }
-        SkipReason::Cancelled => "skipped: the run was cancelled".into(),
-        SkipReason::RunTimeout => "skipped: the run's time was over".into(),
     }
 }
 

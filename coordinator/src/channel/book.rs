@@ -11,12 +11,13 @@ use visor_protocol::api::Submission;
 use visor_protocol::event::{Recorded, RunEvent};
 use visor_protocol::ids::{CheckName, JobId, PoolName, RunId, WorkerId};
 use visor_protocol::job::Placement;
-use visor_protocol::outcome::{Captured, End, Fault, Outcome, Usage};
+use visor_protocol::outcome::{Captured, End, Outcome, Usage};
 use visor_protocol::result::{CheckReport, CheckState, RunReport, RunState, RunSummary};
 use visor_protocol::time::Timestamp;
 use visor_protocol::worker::Ticket;
 
 use super::check::Tries;
+use super::words::in_words;
 
 /// How a job stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,8 +43,7 @@ pub(crate) struct JobEntry {
     pub(crate) started_at: Option<Timestamp>,
     pub(crate) finished_at: Option<Timestamp>,
     pub(crate) worker: Option<WorkerId>,
-    ended: Option<String>,
-    fault: Option<Fault>,
+    pub(super) end: Option<End>,
     tail: String,
     usage: Usage,
     image: Option<String>,
@@ -134,8 +134,7 @@ impl RunBook {
                     started_at: None,
                     finished_at: None,
                     worker: None,
-                    ended: None,
-                    fault: None,
+                    end: None,
                     tail: String::new(),
                     usage: Usage::default(),
                     image: None,
@@ -191,6 +190,9 @@ impl RunBook {
             RunEvent::Finished { state } => {
                 self.state = *state;
                 self.finished_at = Some(recorded.at);
+                if *state == RunState::Failed && self.note.is_none() {
+                    self.note = self.why_without_failure();
+                }
                 Vec::new()
             }
         };
@@ -213,6 +215,15 @@ impl RunBook {
 
     pub(crate) fn run(&self) -> RunId {
         self.submission.run
+    }
+
+    pub(super) fn engine(&self) -> &RunMachine {
+        &self.machine
+    }
+
+    /// Why the run stands as it does, where that needs words.
+    pub(super) fn note(&self) -> Option<&str> {
+        self.note.as_deref()
     }
 
     /// The place of the next event.
@@ -297,6 +308,9 @@ impl RunBook {
                 }
             }
         }
+        for (index, report) in (0..).zip(&mut checks) {
+            report.why = self.why(CheckIndex(index));
+        }
         RunReport { summary: self.summary(), checks }
     }
 }
@@ -309,10 +323,7 @@ impl JobEntry {
         self.worker = Some(outcome.worker.clone());
         self.usage = outcome.usage;
         self.image.clone_from(&outcome.image);
-        self.ended = Some(in_words(&outcome.end));
-        if let End::Infrastructure(fault) = &outcome.end {
-            self.fault = Some(fault.clone());
-        }
+        self.end = Some(outcome.end.clone());
         self.tail = tail(&outcome.stdout, &outcome.stderr);
     }
 
@@ -331,25 +342,15 @@ impl JobEntry {
         report.queued_at = Some(self.queued_at);
         report.started_at = self.started_at;
         report.finished_at = self.finished_at;
-        report.ended.clone_from(&self.ended);
-        report.fault.clone_from(&self.fault);
+        report.ended = self.end.as_ref().map(in_words);
+        report.fault = match &self.end {
+            Some(End::Infrastructure(fault)) => Some(fault.clone()),
+            Some(_) | None => None,
+        };
         report.usage = self.usage;
         if report.state == CheckState::Failed {
             report.tail.clone_from(&self.tail);
         }
-    }
-}
-
-/// How an attempt ended, for people.
-pub(crate) fn in_words(end: &End) -> String {
-    match end {
-        End::Exited { code } => format!("exit {code}"),
-        End::Signaled { signal } => format!("signal {signal}"),
-        End::TimedOut => "timed out".into(),
-        End::Cancelled => "cancelled".into(),
-        End::OutOfMemory => "out of memory".into(),
-        End::OutOfDisk { .. } => "out of disk".into(),
-        End::Infrastructure(fault) => fault.code.clone(),
     }
 }
 

@@ -12,6 +12,7 @@
 //! - [`book`]: what is known of a run, as a pure function of its journal
 //! - [`plans`]: configurations and plans kept ready
 //! - [`recent`]: runs that ended a moment ago
+//! - [`words`]: how checks and runs ended, as people are told it
 //! - [`directory`]: where the actor of a run or job is
 
 pub(crate) mod book;
@@ -22,3 +23,4 @@ pub(crate) mod directory;
 pub(crate) mod one;
 pub(crate) mod plans;
 pub(crate) mod recent;
+mod words;

@@ -210,6 +210,7 @@ fn check(state: CheckState, attempt: u32) -> News {
         attempt: Some(Attempt(attempt)),
         job: None,
         worker: None,
+        started_at: None,
         ran_ms: None,
         issues: 0,
         why: None,

@@ -96,6 +96,7 @@ impl ApiService for Stub {
             settled_last_minute: 0,
             dead_letters: 5,
             warnings: Vec::new(),
+            notes: Vec::new(),
         }
     }
 }

@@ -31,6 +31,7 @@ impl RunMachine {
             skipped: cell.skipped.clone(),
             waits_for: self.waits_for(index),
             ended: None,
+            why: None,
             fault: cell.fault.clone(),
             tail: String::new(),
             attempts: 0,

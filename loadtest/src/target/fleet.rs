@@ -52,7 +52,7 @@ impl FleetTarget {
             let at = self.clock.moment(notice.at);
             let fact = match notice.what {
                 News::RunAccepted { .. } => continue,
-                News::Check { check, state, job, ran_ms, .. } => {
+                News::Check { check, state, job, started_at, ran_ms, .. } => {
                     let check = job.map_or_else(|| position(&check), |job| job.seq);
                     match state {
                         CheckState::Waiting | CheckState::Queued => continue,
@@ -61,6 +61,11 @@ impl FleetTarget {
                         | CheckState::Failed
                         | CheckState::Skipped
                         | CheckState::Cancelled => {
+                            // The start of a quick check is often told with its end only.
+                            if let Some(at) = started_at {
+                                let at = self.clock.moment(at);
+                                book.take(Fact::Started { run, check, at });
+                            }
                             let passed = state == CheckState::Passed;
                             let ran = ran_ms
                                 .and_then(|ran| Duration::try_from_secs_f64(ran / 1_000.0).ok());

@@ -290,6 +290,7 @@ fn check_report() -> CheckReport {
         skipped: Some(SkipReason::DependencyFailed { dependencies: vec!["lint".into()] }),
         waits_for: vec!["lint".into()],
         ended: Some("exit 3".into()),
+        why: Some("exit 3".into()),
         fault: Some(fault()),
         tail: "last line".into(),
         attempts: 2,
@@ -330,6 +331,7 @@ fn status() -> FleetStatus {
         settled_last_minute: 5,
         dead_letters: 6,
         warnings: vec!["no worker".into()],
+        notes: vec!["an old server".into()],
     }
 }
 
@@ -398,6 +400,7 @@ pub(crate) fn notices() -> Vec<Notice> {
             attempt: Some(Attempt(2)),
             job: Some(job()),
             worker: Some(worker()),
+            started_at: Some(at(1)),
             ran_ms: Some(0.5),
             issues: 1,
             why: Some("exit 1".into()),

@@ -37,6 +37,7 @@ pub(crate) fn check(text: &str, state: CheckState, millis: u64) -> CheckReport {
         skipped: None,
         waits_for: Vec::new(),
         ended: ran.then(|| "exit 0".into()),
+        why: None,
         fault: None,
         tail: String::new(),
         attempts: u32::from(ran),

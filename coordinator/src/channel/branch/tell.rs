@@ -7,7 +7,7 @@ use visor_protocol::outcome::Fault;
 use visor_protocol::result::{CheckState, SkipReason};
 use visor_protocol::time::Timestamp;
 
-use crate::channel::book::{RunBook, in_words};
+use crate::channel::book::RunBook;
 
 fn notice(book: &RunBook, at: Timestamp, what: News) -> Notice {
     Notice { run: book.run(), channel: book.submission.channel.clone(), at, what }
@@ -30,6 +30,7 @@ pub(super) fn of_event(book: &RunBook, recorded: &Recorded) -> Option<Notice> {
                 attempt: book.ticket(job.seq).map(|ticket| ticket.attempt),
                 job: Some(*job),
                 worker: None,
+                started_at: None,
                 ran_ms: None,
                 issues: 0,
                 why: None,
@@ -38,9 +39,10 @@ pub(super) fn of_event(book: &RunBook, recorded: &Recorded) -> Option<Notice> {
         // The worker's own start is told, not the moment it was recorded.
         RunEvent::Started { ticket, worker, at } => {
             of_job(book, *at, ticket.job, CheckState::Running, |news| {
-                if let News::Check { attempt, worker: by, .. } = news {
+                if let News::Check { attempt, worker: by, started_at, .. } = news {
                     *attempt = Some(ticket.attempt);
                     *by = Some(worker.clone());
+                    *started_at = Some(*at);
                 }
             })
         }
@@ -60,13 +62,14 @@ pub(super) fn of_event(book: &RunBook, recorded: &Recorded) -> Option<Notice> {
             }
             let count = book.issue_count(check);
             of_job(book, at, outcome.job, state, |news| {
-                if let News::Check { attempt, worker, ran_ms, issues, why, .. } = news {
+                if let News::Check { attempt, worker, started_at, ran_ms, issues, why, .. } = news {
                     *attempt = Some(outcome.attempt);
                     *worker = Some(outcome.worker.clone());
+                    *started_at = Some(outcome.started_at);
                     let ran = outcome.finished_at.since(outcome.started_at);
                     *ran_ms = Some(ran.as_secs_f64() * 1e3);
                     *issues = count;
-                    *why = Some(in_words(&outcome.end));
+                    *why = book.why(check);
                 }
             })
         }
@@ -83,8 +86,10 @@ pub(super) fn of_event(book: &RunBook, recorded: &Recorded) -> Option<Notice> {
             let ran = entry.ran();
             let count = book.issue_count(check);
             of_job(book, at, job, state, |news| {
-                if let News::Check { attempt, worker, ran_ms, issues, .. } = news {
+                if let News::Check { attempt, worker, started_at, ran_ms, issues, why, .. } = news {
                     *attempt = Some(entry.tries.attempt);
+                    *started_at = entry.started_at;
+                    *why = book.why(check);
                     worker.clone_from(&entry.worker);
                     *ran_ms = ran.map(|ran| ran.as_secs_f64() * 1e3);
                     *issues = count;
@@ -112,6 +117,7 @@ fn of_job(
         attempt: None,
         job: Some(job),
         worker: None,
+        started_at: None,
         ran_ms: None,
         issues: 0,
         why: None,
@@ -127,18 +133,7 @@ pub(super) fn of_skip(
     check: CheckIndex,
     reason: &SkipReason,
 ) -> Notice {
-    let why = match reason {
-        SkipReason::IfCondition { condition, error: None } => format!("`if` is false: {condition}"),
-        SkipReason::IfCondition { condition, error: Some(error) } => {
-            format!("`if` cannot be evaluated: {condition}: {error}")
-        }
-        SkipReason::DependencyFailed { dependencies } => {
-            format!("{} failed", dependencies.join(", "))
-        }
-        SkipReason::FailFast => "another check failed".into(),
-        SkipReason::Cancelled => "the run was cancelled".into(),
-        SkipReason::RunTimeout => "the run's time was over".into(),
-    };
+    let why = book.why_skipped(reason);
     unrun(book, at, check, CheckState::Skipped, why)
 }
 
@@ -163,6 +158,7 @@ fn unrun(
             attempt: None,
             job: None,
             worker: None,
+            started_at: None,
             ran_ms: None,
             issues: 0,
             why: Some(why),

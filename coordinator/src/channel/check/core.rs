@@ -187,6 +187,7 @@ impl Core {
         }
         self.tries.count(Cause::Lost);
         if !self.limits.idempotent {
+            self.tries.history.push(why.to_owned());
             let fault = Fault {
                 code: "visor::worker::lost".into(),
                 message: format!(
@@ -194,7 +195,7 @@ impl Core {
                 ),
                 retry: false,
             };
-            return self.end(End::Infrastructure(fault), false);
+            return self.end(End::Infrastructure(fault), true);
         }
         if self.tries.lost >= self.limits.lost {
             self.tries.history.push(why.to_owned());
@@ -235,6 +236,13 @@ impl Core {
                     let pause = pause.min(Duration::from_secs(30));
                     return self.again(&fault.message, Cause::Fault, pause);
                 }
+                self.tries.history.push(fault.message.clone());
+                self.settle(worker, true)
+            }
+            // It may have run in part and must not run twice: given up after its first attempt.
+            End::Infrastructure(fault)
+                if fault.retry && !self.cancelled && !self.limits.idempotent =>
+            {
                 self.tries.history.push(fault.message.clone());
                 self.settle(worker, true)
             }
@@ -394,10 +402,11 @@ mod tests {
         let mut job = Core::new(Tries::default(), limits);
         job.apply(Event::Started { attempt: Attempt(1), worker: &worker("w") });
         let decision = job.apply(Event::Lost { attempt: Attempt(1), why: "w was lost" });
-        let Decision::End { end: End::Infrastructure(fault), dead_letter: false } = decision else {
+        let Decision::End { end: End::Infrastructure(fault), dead_letter: true } = decision else {
             panic!("{decision:?}");
         };
         assert_eq!(fault.code, "visor::worker::lost");
+        assert_eq!(job.tries.history, ["w was lost"]);
     }
 
     #[test]
@@ -453,6 +462,8 @@ mod tests {
             let decision =
                 job.apply(Event::Outcome { attempt: Attempt(1), worker: &one, end: &end });
             assert_eq!(matches!(decision, Decision::Requeue { .. }), again, "{code}: {decision:?}");
+            // What is not tried again is given up, and somebody should know.
+            assert_eq!(decision == Decision::Settle { dead_letter: true }, !again, "{decision:?}");
         }
     }
 

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use visor_protocol::event::{News, Notice};
 use visor_protocol::ids::{Attempt, CheckName};
-use visor_protocol::result::{CheckReport, CheckState, RunReport, SkipReason};
+use visor_protocol::result::{CheckReport, CheckState, RunReport};
 
 /// How far a check is: settled or not, in which attempt, in which state of it.
 type Place = (bool, u32, u8);
@@ -99,6 +99,7 @@ fn of_check(check: &CheckReport) -> News {
         attempt: check.job.map(|_| Attempt(check.attempts)),
         job: check.job,
         worker: by.clone(),
+        started_at: check.started_at,
         ran_ms: ran.map(|ran| ran.as_secs_f64() * 1e3),
         issues: u32::try_from(check.result.issues.len()).unwrap_or(u32::MAX),
         why: why(check),
@@ -110,22 +111,8 @@ fn why(check: &CheckReport) -> Option<String> {
         CheckState::Waiting | CheckState::Running => None,
         // Why the attempt before came to nothing.
         CheckState::Queued => check.history.last().cloned(),
-        CheckState::Skipped => check.skipped.as_ref().map(|reason| match reason {
-            SkipReason::IfCondition { condition, error: None } => {
-                format!("`if` is false: {condition}")
-            }
-            SkipReason::IfCondition { condition, error: Some(error) } => {
-                format!("`if` cannot be evaluated: {condition}: {error}")
-            }
-            SkipReason::DependencyFailed { dependencies } => {
-                format!("{} failed", dependencies.join(", "))
-            }
-            SkipReason::FailFast => "another check failed".into(),
-            SkipReason::Cancelled => "the run was cancelled".into(),
-            SkipReason::RunTimeout => "the run's time was over".into(),
-        }),
-        CheckState::Passed | CheckState::Failed | CheckState::Cancelled => {
-            check.ended.clone().or_else(|| check.fault.as_ref().map(|fault| fault.message.clone()))
+        CheckState::Passed | CheckState::Failed | CheckState::Skipped | CheckState::Cancelled => {
+            check.why.clone()
         }
     }
 }
@@ -142,6 +129,7 @@ mod tests {
             attempt: attempt.map(Attempt),
             job: None,
             worker: None,
+            started_at: None,
             ran_ms: None,
             issues: 0,
             why: None,

@@ -151,6 +151,7 @@ mod tests {
                 attempt: Some(Attempt(2)),
                 job: None,
                 worker: Some(WorkerId::new("w-eu-2").unwrap()),
+                started_at: None,
                 ran_ms,
                 issues: 0,
                 why: None,

@@ -221,6 +221,7 @@ mod tests {
                 attempt: None,
                 job: None,
                 worker: None,
+                started_at: None,
                 ran_ms: None,
                 issues: 0,
                 why: None,
