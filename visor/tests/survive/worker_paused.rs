@@ -136,7 +136,6 @@ async fn come_back_after(pause: Duration, test: &str) {
     let histories = fleet.end(&runs).await;
     let again: BTreeSet<u32> = histories[0].requeued().iter().map(|lost| lost.seq).collect();
     let stale: BTreeSet<u32> = histories[0].stale().map(|ticket| ticket.job.seq).collect();
-    println!("{} attempts lost, {} reported as stale", again.len(), stale.len());
     assert!(!again.is_empty() && again.is_subset(&stale), "{again:?} {stale:?}");
     for outcome in histories[0].outcomes().filter(|outcome| again.contains(&outcome.job.seq)) {
         assert_eq!(outcome.attempt.0, 2, "{outcome:?}");

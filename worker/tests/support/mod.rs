@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use futures::FutureExt;
 use visor_protocol::envelope::Envelope;
 use visor_protocol::ids::{Attempt, ChannelId, CheckName, JobId, PoolName, RunId, Shard, WorkerId};
 use visor_protocol::job::{Placement, Work, Workspace};
@@ -139,6 +140,12 @@ impl Desk {
         let message = tokio::time::timeout(PATIENCE, self.reports.next());
         let message = message.await.expect("no report came").expect("the bus is closed");
         Envelope::<Report>::decode(&message.payload).unwrap().body
+    }
+
+    /// Waits until the worker holds nothing, by what it says from now on.
+    pub(crate) async fn nothing_is_held(&mut self) {
+        while let Some(Some(_)) = self.reports.next().now_or_never() {}
+        self.heartbeat(|heartbeat| heartbeat.held.is_empty()).await;
     }
 
     /// The next heartbeat that looks as wanted.
