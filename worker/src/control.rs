@@ -20,6 +20,7 @@ pub(crate) async fn follow_orders(shared: Arc<Shared>) {
         loop {
             match shared.bus.subscribe(&pattern).await {
                 Ok(mut orders) => {
+                    shared.listening.cancel();
                     while let Some(message) = orders.next().await {
                         match Envelope::<Control>::decode(&message.payload) {
                             Ok(envelope) => obey(&shared, envelope.body).await,
@@ -29,7 +30,11 @@ pub(crate) async fn follow_orders(shared: Arc<Shared>) {
                     // The subscription ends only with the bus.
                     return;
                 }
-                Err(BusError::Closed) => return,
+                Err(BusError::Closed) => {
+                    // Whoever waits for us finds the same.
+                    shared.listening.cancel();
+                    return;
+                }
                 Err(error) => tracing::warn!(%error, "cannot listen for orders"),
             }
             tokio::time::sleep(RETRY).await;

@@ -89,6 +89,7 @@ impl Worker {
             look_again: Notify::new(),
             contact: Mutex::new(Contact::new(Instant::now(), config.timings.heartbeat)),
             beat: Notify::new(),
+            listening: CancellationToken::new(),
             attempts: TaskTracker::new(),
             draining: CancellationToken::new(),
             stopping: CancellationToken::new(),

@@ -29,6 +29,10 @@ const RETRY: Duration = Duration::from_millis(500);
 /// Takes and starts jobs until the worker drains or the bus is closed.
 pub(crate) async fn pull_jobs(shared: Arc<Shared>) {
     let Some(mut consumer) = open(&shared).await else { return };
+    tokio::select! {
+        () = shared.listening.cancelled() => {}
+        () = shared.draining.cancelled() => return,
+    }
     loop {
         if shared.state() == WorkerState::Ready {
             let wanted = shared.free_slots().saturating_sub(consumer.outstanding());

@@ -40,6 +40,8 @@ pub(crate) struct Shared {
     pub(crate) contact: Mutex<Contact>,
     /// A heartbeat is due at once.
     pub(crate) beat: Notify,
+    /// Orders are listened to; before that no job is taken that one might be about.
+    pub(crate) listening: CancellationToken,
     /// Running attempts.
     pub(crate) attempts: TaskTracker,
     /// Take nothing new.

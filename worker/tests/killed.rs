@@ -180,13 +180,16 @@ async fn the_next_worker_ends_what_a_worker_without_a_warden_left() {
     let data = directory.path().join("data");
     let mut owner = Owner::start(&["data-dir", pids.to_str().unwrap(), data.to_str().unwrap()]);
     let processes = noted(&pids).await;
-    owner.kill();
-    // Without marks and without a warden one cannot be told from a stranger's.
-    let marked = |pid: &&String| {
+    let is_marked = |pid: &String| {
         let environ = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
         String::from_utf8_lossy(&environ).contains("VISOR_OWNER=")
     };
-    let (marked, hidden): (Vec<&String>, Vec<&String>) = processes.iter().partition(marked);
+    // Known by its number before it has become what it will be.
+    until("one hides", || processes.iter().filter(|pid| is_marked(pid)).count() == 4).await;
+    owner.kill();
+    // Without marks and without a warden one cannot be told from a stranger's.
+    let (marked, hidden): (Vec<&String>, Vec<&String>) =
+        processes.iter().partition(|pid| is_marked(pid));
     assert_eq!((marked.len(), hidden.len()), (4, 1));
     assert!(marked.iter().all(|pid| runs(pid)));
     let copies = || fs::read_dir(data.join("workspaces")).unwrap().count();

@@ -16,8 +16,9 @@ use rustix::process::{Pid, PidfdFlags};
 use tokio::io::unix::AsyncFd;
 use visor_protocol::outcome::Usage;
 
-/// Between two looks at a container that runs: what the last look finds gone, one of these saw.
-const LOOK: Duration = Duration::from_secs(1);
+/// Between two looks at a container that runs, from the first to the longest, doubled each time.
+/// On a machine so busy that the last look comes too late, one of these stands for it.
+const LOOKS: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 
 /// The counters of one container.
 #[derive(Debug)]
@@ -83,8 +84,10 @@ impl Meter {
         self.counters.read(&mut usage.lock());
         let Some(ended) = &self.ended else { return };
         let mut gone = std::pin::pin!(ended.readable());
-        while tokio::time::timeout(LOOK, &mut gone).await.is_err() {
+        let mut pause = LOOKS.0;
+        while tokio::time::timeout(pause, &mut gone).await.is_err() {
             self.counters.read(&mut usage.lock());
+            pause = (pause * 2).min(LOOKS.1);
         }
         self.counters.read(&mut usage.lock());
     }
