@@ -7,36 +7,27 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 use visor_engine::{CheckIndex, Effect, Evaluation, Plan};
 use visor_protocol::api::{ApiError, DeadLetter, Submission};
-use visor_protocol::event::{Cause, Notice, Recorded, RunEvent};
+use visor_protocol::event::{Cause, Recorded, RunEvent};
 use visor_protocol::ids::{Attempt, JobId, PoolName, WorkerId};
-use visor_protocol::outcome::{End, Fault, Outcome};
+use visor_protocol::outcome::Outcome;
 use visor_protocol::result::{CheckResult, RunReport, RunState};
 use visor_protocol::time::Timestamp;
 use visor_protocol::worker::Ticket;
 
+use super::commit::{Action, Pending};
 use super::tell;
 use crate::channel::book::{Phase, RunBook};
-use crate::channel::check::{self, CheckActor};
+use crate::channel::check;
 use crate::gauges::Gauges;
 use crate::probe::ProbePoint;
 use crate::results::Ack;
 use crate::services::Services;
 use crate::store::{RunWrite, StoreError};
-
-/// A journal that refuses is asked again after this pause; what happens meanwhile gathers.
-const COMMIT_RETRY: Duration = Duration::from_millis(500);
-
-/// A check actor that falls over this often is not started again.
-const CHECK_RESTARTS: u32 = 3;
-
-/// An expression that takes longer than this is given up.
-const EVALUATION_PATIENCE: Duration = Duration::from_secs(5);
 
 /// About what an event takes in the journal.
 const EVENT_BYTES: usize = 512;
@@ -98,45 +89,25 @@ pub(crate) struct Arguments {
 pub(crate) struct BranchActor;
 
 pub(crate) struct State {
-    arguments: Arguments,
+    pub(super) arguments: Arguments,
     /// From now until the run is over; the checks' spans are its children.
-    span: tracing::Span,
-    book: Option<RunBook>,
+    pub(super) span: tracing::Span,
+    pub(super) book: Option<RunBook>,
     /// Events in the book that the journal has not been given.
-    pending: Pending,
+    pub(super) pending: Pending,
     /// What waits for the commit under way.
-    committing: Option<Pending>,
+    pub(super) committing: Option<Pending>,
     /// The batch of the commit under way, for when it is refused.
-    batch: Option<Arc<RunWrite>>,
-    checks: HashMap<u32, ActorRef<check::Msg>>,
-    seq_of: HashMap<ActorId, u32>,
-    restarts: HashMap<u32, u32>,
-    accepted: Vec<Accepted>,
-    is_accepted: bool,
+    pub(super) batch: Option<Arc<RunWrite>>,
+    pub(super) checks: HashMap<u32, ActorRef<check::Msg>>,
+    pub(super) seq_of: HashMap<ActorId, u32>,
+    pub(super) restarts: HashMap<u32, u32>,
+    pub(super) accepted: Vec<Accepted>,
+    pub(super) is_accepted: bool,
     /// The journal has the run's end.
-    is_over: bool,
+    pub(super) is_over: bool,
     /// Bytes of the run in the journal.
-    written: usize,
-}
-
-/// Events, and what may be done when they are committed.
-#[derive(Default)]
-struct Pending {
-    events: Vec<Recorded>,
-    dead_letters: Vec<DeadLetter>,
-    actions: Vec<Action>,
-    notices: Vec<Notice>,
-    finished: bool,
-}
-
-enum Action {
-    Start { seq: u32, held_by: Option<(WorkerId, Timestamp)> },
-    Requeued { seq: u32, attempt: Attempt, after: Duration },
-    Stop { seq: u32 },
-    CheckOver { seq: u32 },
-    Evaluate(Evaluation),
-    Ack(Ack),
-    Report(RpcReplyPort<Box<RunReport>>),
+    pub(super) written: usize,
 }
 
 impl Actor for BranchActor {
@@ -279,11 +250,11 @@ impl Actor for BranchActor {
 }
 
 impl State {
-    fn book(&self) -> Result<&RunBook, ActorProcessingErr> {
+    pub(super) fn book(&self) -> Result<&RunBook, ActorProcessingErr> {
         self.book.as_ref().ok_or_else(|| "the branch was told something before it began".into())
     }
 
-    fn now(&self) -> Timestamp {
+    pub(super) fn now(&self) -> Timestamp {
         self.arguments.services.clock.now()
     }
 
@@ -381,7 +352,7 @@ impl State {
         Ok(())
     }
 
-    fn settle(
+    pub(super) fn settle(
         &mut self,
         outcome: Box<Outcome>,
         result: Box<CheckResult>,
@@ -418,238 +389,6 @@ impl State {
         self.pending.actions.extend(ack.map(Action::Ack));
         Ok(())
     }
-
-    /// Hands what is pending to the journal, unless a commit is under way.
-    fn flush(&mut self, me: &ActorRef<Msg>) -> Result<(), ActorProcessingErr> {
-        if self.committing.is_some() {
-            return Ok(());
-        }
-        let pending = std::mem::take(&mut self.pending);
-        if pending.events.is_empty() {
-            self.act(me, pending);
-            // Not before: a late report that came while the end was being written is written, too.
-            if self.is_over {
-                me.stop(None);
-            }
-            return Ok(());
-        }
-        let book = self.book()?;
-        let count = u32::try_from(pending.events.len()).unwrap_or(u32::MAX);
-        let first = book.next_event() - count;
-        let mut batch = RunWrite::new(book.run(), first);
-        for event in &pending.events {
-            batch.push(event)?;
-        }
-        for letter in &pending.dead_letters {
-            batch.push_dead_letter(letter)?;
-        }
-        // The line in the list is written when the run begins and ends; in between the branch
-        // itself is asked.
-        if first == 0 || pending.finished {
-            batch.set_summary(&book.summary())?;
-        }
-        self.written += batch.events.len();
-        self.batch = Some(Arc::new(batch));
-        self.committing = Some(pending);
-        self.write(me);
-        Ok(())
-    }
-
-    fn write(&mut self, me: &ActorRef<Msg>) {
-        let Some(batch) = self.batch.clone() else { return };
-        let me = me.clone();
-        self.arguments.services.journal.commit(batch, move |result| {
-            let _ = me.cast(Msg::Committed(result));
-        });
-    }
-
-    fn committed(
-        &mut self,
-        me: &ActorRef<Msg>,
-        result: Result<(), StoreError>,
-    ) -> Result<(), ActorProcessingErr> {
-        if let Err(error) = result {
-            if !self.is_accepted {
-                // Nothing was promised yet: say so, and leave nothing behind.
-                let refusal = ApiError::new("visor::journal::unwritable", error.to_string())
-                    .retry_after(1_000);
-                for reply in self.accepted.drain(..) {
-                    let _ = reply.send(Err(refusal.clone()));
-                }
-                me.stop(Some("the journal refused the run".into()));
-                return Ok(());
-            }
-            me.send_after(COMMIT_RETRY, || Msg::RetryCommit);
-            return Ok(());
-        }
-        self.batch = None;
-        if !self.is_accepted {
-            self.is_accepted = true;
-            Gauges::add(&self.arguments.services.gauges.runs_accepted);
-            for reply in self.accepted.drain(..) {
-                let _ = reply.send(Ok(()));
-            }
-        }
-        if let Some(done) = self.committing.take() {
-            self.act(me, done);
-        }
-        Ok(())
-    }
-
-    /// The journal has it: now it may be done.
-    fn act(&mut self, me: &ActorRef<Msg>, done: Pending) {
-        let services = Arc::clone(&self.arguments.services);
-        services.notices.send(done.notices, self.arguments.submission.watched);
-        for action in done.actions {
-            match action {
-                Action::Start { seq, held_by } => self.start_check(me, seq, held_by),
-                Action::Requeued { seq, attempt, after } => {
-                    if let Some(check) = self.checks.get(&seq) {
-                        let _ = check.cast(check::Msg::Requeued { attempt, after });
-                    }
-                }
-                Action::Stop { seq } => {
-                    if let Some(check) = self.checks.get(&seq) {
-                        let _ = check.cast(check::Msg::Cancel);
-                    }
-                }
-                Action::CheckOver { seq } => self.end_check(seq),
-                Action::Evaluate(evaluation) => {
-                    services.tasks.spawn(evaluate(me.clone(), evaluation));
-                }
-                Action::Ack(ack) => ack.done(),
-                Action::Report(reply) => {
-                    if let Ok(book) = self.book() {
-                        let _ = reply.send(Box::new(book.report()));
-                    }
-                }
-            }
-        }
-        if done.finished {
-            services.gauges.runs_finished.fetch_add(1, Ordering::Relaxed);
-            if let Ok(book) = self.book() {
-                services.gauges.run_over(&book.summary());
-            }
-            self.is_over = true;
-        }
-    }
-
-    fn start_check(
-        &mut self,
-        me: &ActorRef<Msg>,
-        seq: u32,
-        held_by: Option<(WorkerId, Timestamp)>,
-    ) {
-        let Some(entry) = self.book.as_ref().and_then(|book| book.job(seq)) else { return };
-        if entry.phase == Phase::Settled {
-            return;
-        }
-        let (tries, not_before) = (entry.tries.clone(), entry.not_before);
-        let job = JobId { run: self.arguments.submission.run, seq };
-        let source = check::Source {
-            submission: Arc::clone(&self.arguments.submission),
-            plan: Arc::clone(&self.arguments.plan),
-            check: entry.check,
-            job,
-            pool: entry.pool.clone(),
-            shard: self.arguments.services.config.shard,
-        };
-        let services = Arc::clone(&self.arguments.services);
-        let arguments = check::Arguments {
-            source,
-            tries,
-            not_before,
-            branch: me.clone(),
-            run_span: self.span.clone(),
-            services: Arc::clone(&services),
-        };
-        match ractor::ActorRuntime::spawn_linked_instant(None, CheckActor, arguments, me.get_cell())
-        {
-            Ok((check, _)) => {
-                services.directory.add_check(job, check.clone());
-                self.seq_of.insert(check.get_id(), seq);
-                let _ = check.cast(check::Msg::Begin { held_by });
-                self.checks.insert(seq, check);
-            }
-            // Only a clash of names can do this, and checks have none.
-            Err(error) => tracing::error!(%error, %job, "check actor cannot be started"),
-        }
-    }
-
-    fn end_check(&mut self, seq: u32) {
-        let job = JobId { run: self.arguments.submission.run, seq };
-        self.arguments.services.directory.remove_check(job);
-        if let Some(check) = self.checks.remove(&seq) {
-            self.seq_of.remove(&check.get_id());
-            check.stop(None);
-        }
-    }
-
-    /// A check actor panicked: start it again from the book, or fail that check alone.
-    fn check_fell_over(
-        &mut self,
-        me: &ActorRef<Msg>,
-        id: ActorId,
-        error: &str,
-    ) -> Result<(), ActorProcessingErr> {
-        let Some(seq) = self.seq_of.remove(&id) else { return Ok(()) };
-        self.checks.remove(&seq);
-        let job = JobId { run: self.arguments.submission.run, seq };
-        let services = Arc::clone(&self.arguments.services);
-        services.directory.remove_check(job);
-        let Some(ticket) = self.book()?.ticket(seq) else { return Ok(()) };
-        // Whatever was handed out for it comes back as unknown and is stopped.
-        services.dispatcher.withdraw(ticket);
-        services.fleet.forget(ticket);
-        let restarts = self.restarts.entry(seq).or_default();
-        *restarts += 1;
-        let restarts = *restarts;
-        tracing::error!(%job, %error, restarts, "a check actor fell over");
-        if restarts <= CHECK_RESTARTS {
-            self.start_check(me, seq, None);
-            return Ok(());
-        }
-        let Some(entry) = self.book()?.job(seq) else { return Ok(()) };
-        if entry.phase == Phase::Settled {
-            return Ok(());
-        }
-        let check = entry.check;
-        let message = format!("the coordinator fell over this check {restarts} times: {error}");
-        let now = self.now();
-        let outcome = Outcome {
-            job,
-            attempt: ticket.attempt,
-            worker: services.own_id.clone(),
-            started_at: now,
-            finished_at: now,
-            end: End::Infrastructure(Fault {
-                code: "visor::coordinator::check_crashed".into(),
-                message,
-                retry: false,
-            }),
-            stdout: visor_protocol::outcome::Captured::default(),
-            stderr: visor_protocol::outcome::Captured::default(),
-            usage: visor_protocol::outcome::Usage::default(),
-            image: None,
-        };
-        let planned = self.arguments.plan.check(check);
-        let (stdout, stderr) = (&outcome.stdout, &outcome.stderr);
-        let result = visor_engine::result::interpret(planned, &outcome.end, stdout, stderr);
-        self.settle(Box::new(outcome), Box::new(result), None, None)
-    }
-}
-
-/// Evaluates off the actor and off the runtime's threads. The interpreter has a limit of its own, a
-/// tenth of a second; this one is for the single operations on huge values that it does not see.
-async fn evaluate(me: ActorRef<Msg>, evaluation: Evaluation) {
-    let task = evaluation.clone();
-    let work = tokio::task::spawn_blocking(move || visor_engine::expression::evaluate(&task));
-    let value = match tokio::time::timeout(EVALUATION_PATIENCE, work).await {
-        Ok(Ok(value)) => value,
-        Ok(Err(error)) => Err(format!("it could not be evaluated: {error}")),
-        Err(_) => Err(format!("it took longer than {EVALUATION_PATIENCE:?}")),
-    };
-    let _ = me.cast(Msg::Evaluated(evaluation, value));
 }
 
 /// The state in which a run ends that cannot be taken up again.
