@@ -213,8 +213,6 @@ async fn start(shared: &Arc<Shared>, taken: Taken) {
             shared.report(Reported { shard: job.shard, outcome }).await;
         }
         None => {
-            let span =
-                tracing::info_span!("attempt", job = %ticket.job, attempt = ticket.attempt.0);
             let shared = Arc::clone(shared);
             let attempts = shared.attempts.clone();
             let second_thought = shared.config.timings.second_thought;
