@@ -16,8 +16,6 @@ mod render;
 mod roles;
 mod runtime;
 
-use clap::Parser as _;
-
 use crate::cli::{Cli, Context};
 use crate::exit_code::ExitCode;
 use crate::render::terminal::{self, Terminal};
@@ -38,7 +36,7 @@ fn main() -> std::process::ExitCode {
 }
 
 fn command() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::read();
     let context = Context { terminal: Terminal::detect() };
     match cli.execute(context) {
         Ok(code) => code,

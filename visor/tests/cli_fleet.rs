@@ -196,3 +196,27 @@ async fn a_second_coordinator_is_refused() {
     let said = fleet.place.visor(&args).ended(2);
     assert!(said.err.contains("another coordinator"), "{}", said.err);
 }
+
+#[tokio::test]
+async fn a_fleet_without_a_coordinator_is_said_at_once_and_given_up_soon() {
+    let name = "a_fleet_without_a_coordinator_is_said_at_once_and_given_up_soon";
+    let Some(nats) = NatsServer::start_or_skip(name).await else { return };
+    let project = Project::new("version: '1.0'\nchecks: { a: { type: noop } }");
+    let said = project.visor(&["run", "--fleet", &nats.url()]).ended(3);
+    let first = said.err.find("not accepted yet: no coordinator answers at nats://").unwrap();
+    let last = said.err.find("help: start one with `visor coordinator").unwrap();
+    assert!(first < last, "{}", said.err);
+}
+
+#[tokio::test]
+async fn an_output_that_is_too_large_is_the_same_over_nats() {
+    let name = "an_output_that_is_too_large_is_the_same_over_nats";
+    let Some(fleet) = Fleet::start(name).await else { return };
+    let project = Project::new(
+        "version: '1.0'\nchecks:\n  big: { type: command, exec: \"echo first; head -c 6000000 \
+         /dev/zero | tr '\\\\0' x; echo; echo last\" }\n",
+    );
+    let here = project.visor(&["run", "-o", "json"]).ended(0);
+    let there = project.visor(&["run", "-o", "json", "--fleet", &fleet.nats.url()]).ended(0);
+    assert_eq!(here.out, there.out);
+}

@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::io::Write as _;
+
 use support::Project;
 
 const MIXED: &str = r#"
@@ -205,4 +207,35 @@ checks:
     }
     // Tried again it would be the second attempt or a later one, seconds after the first.
     assert!(!said.out.contains(" attempt: "), "{}", said.out);
+}
+
+#[test]
+fn a_long_message_is_whole_where_there_is_no_screen() {
+    let message = "word ".repeat(60);
+    let project = Project::new(&format!(
+        "version: '1.0'\nchecks:\n  a:\n    type: command\n    exec: |\n      echo '{{\"issues\":[{{\"file\":\
+         \"a.rs\",\"line\":1,\"ruleId\":\"x\",\"message\":\"{message}end\",\"severity\":\"critical\"}}]}}'\n"
+    ));
+    let said = project.visor(&["run"]).ended(1);
+    assert!(said.out.contains(&format!("{message}end")), "{}", said.out);
+    assert!(said.out.contains("1 check: 1 passed · failed: 1 critical issue"), "{}", said.out);
+}
+
+#[test]
+fn a_configuration_comes_from_standard_input_as_well() {
+    let project = Project::empty();
+    let text = "version: '1.0'\nchecks: { a: { type: command, exec: exit 1 } }";
+    for name in ["-", "/dev/stdin"] {
+        let mut command = project.command(&["run", "--config", name]);
+        let mut running = command
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        running.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+        let said = support::said(running.wait_with_output().unwrap()).ended(1);
+        // What came through a pipe is gone: it is for the reader to name.
+        assert!(said.out.contains("again: visor run --config FILE --check a"), "{}", said.out);
+    }
 }

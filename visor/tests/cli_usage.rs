@@ -116,7 +116,7 @@ fn nothing_that_can_be_named_as_a_configuration_keeps_us_waiting() {
     project.write("wide.yaml", b"\xff\xfev\0e\0r\0");
     std::fs::File::create(project.file("huge.yaml")).unwrap().set_len(100 << 20).unwrap();
     for (name, words) in [
-        ("pipe", "it is a pipe"),
+        ("pipe", "is a pipe, and nobody has opened it"),
         ("/dev/zero", "it is a device"),
         (".", "it is a directory"),
         ("wide.yaml", "UTF-16"),

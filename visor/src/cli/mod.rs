@@ -2,7 +2,7 @@
 
 pub(crate) mod coordinator;
 pub(crate) mod deadletter;
-mod file;
+pub(crate) mod file;
 pub(crate) mod init;
 pub(crate) mod project;
 pub(crate) mod role_args;
@@ -16,7 +16,9 @@ pub(crate) mod why;
 pub(crate) mod worker;
 pub(crate) mod workers;
 
-use clap::{Parser, Subcommand};
+use clap::builder::StyledStr;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::exit_code::{ExitCode, TABLE};
 use crate::failure::Failure;
@@ -76,6 +78,32 @@ pub(crate) struct Context {
 }
 
 impl Cli {
+    /// What was typed. A mistake ends the process with its explanation.
+    pub(crate) fn read() -> Self {
+        let matches = Self::described().try_get_matches();
+        let read = matches.and_then(|matches| Self::from_arg_matches(&matches));
+        read.unwrap_or_else(|mut error| {
+            // By itself it would show flags that come from the environment as if they were needed.
+            if error.kind() == ErrorKind::MissingRequiredArgument {
+                let usage = usage_of(Self::described(), std::env::args().skip(1));
+                error.insert(ContextKind::Usage, ContextValue::StyledStr(usage));
+            }
+            error.exit()
+        })
+    }
+
+    /// The commands with their help.
+    fn described() -> clap::Command {
+        let roles = [
+            ("serve", role_args::Role::Serve),
+            ("coordinator", role_args::Role::Coordinator),
+            ("worker", role_args::Role::Worker),
+        ];
+        roles.into_iter().fold(Self::command(), |command, (name, role)| {
+            command.mut_subcommand(name, |command| role.explain(command))
+        })
+    }
+
     /// Does what was asked.
     ///
     /// # Errors
@@ -98,6 +126,18 @@ impl Cli {
     }
 }
 
+/// The usage of the command that these words name.
+fn usage_of(mut command: clap::Command, words: impl Iterator<Item = String>) -> StyledStr {
+    command.build();
+    let mut named = &mut command;
+    for word in words {
+        if named.find_subcommand(&word).is_some() {
+            named = named.find_subcommand_mut(&word).expect("it was found");
+        }
+    }
+    named.render_usage()
+}
+
 /// Tells an operator what was said in vain, so that nobody believes it in force.
 fn say_without_meaning(args: &role_args::RoleArgs, role: role_args::Role, context: Context) {
     let mark = context.terminal.err.yellow("!");
@@ -108,13 +148,18 @@ fn say_without_meaning(args: &role_args::RoleArgs, role: role_args::Role, contex
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]
     fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
+        Cli::described().debug_assert();
+    }
+
+    #[test]
+    fn a_usage_is_that_of_the_command_that_was_typed() {
+        let words = ["runs", "show"].map(str::to_owned).into_iter();
+        let usage = usage_of(Cli::described(), words).to_string();
+        assert_eq!(usage, "Usage: visor runs show [OPTIONS] <RUN>");
     }
 
     #[test]

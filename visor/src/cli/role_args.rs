@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::{Args, Command, ValueEnum};
 use visor_protocol::ids::PoolName;
 
 /// Flags of `visor serve`, `visor coordinator` and `visor worker`.
@@ -15,9 +15,9 @@ pub(crate) struct RoleArgs {
     /// Where state is kept [default: $XDG_STATE_HOME/visor or ~/.local/state/visor]
     #[arg(long, value_name = "DIR", env = "VISOR_DATA_DIR")]
     pub(crate) data_dir: Option<PathBuf>,
-    /// The address of the HTTP API; one that is not loopback needs a token
-    #[arg(long, value_name = "ADDR", env = "VISOR_HTTP", default_value = "127.0.0.1:8686")]
-    pub(crate) http: SocketAddr,
+    /// The address of the HTTP API; one that is not loopback needs a token [default: 127.0.0.1:8686]
+    #[arg(long, value_name = "ADDR", env = "VISOR_HTTP")]
+    pub(crate) http: Option<SocketAddr>,
     /// The fleet's settings: limits, weights, pools
     #[arg(long, value_name = "FILE", env = "VISOR_FLEET_CONFIG")]
     pub(crate) config: Option<PathBuf>,
@@ -83,6 +83,43 @@ pub(crate) enum Role {
     Worker,
 }
 
+impl Role {
+    /// The command's help, with what a shared flag means to this service where that differs.
+    pub(crate) fn explain(self, command: Command) -> Command {
+        const SHARED: &str = "it is taken so that all services can share one environment";
+        let nothing = |flags: &'static [&'static str], why: &str| -> Vec<(&str, String)> {
+            let help = format!("No meaning here: {why}; {SHARED}");
+            flags.iter().map(|flag| (*flag, help.clone())).collect()
+        };
+        let state = "[default: $XDG_STATE_HOME/visor or ~/.local/state/visor]";
+        let (data, others) = match self {
+            Self::Serve => (
+                "Where the journal and the files of runs are kept",
+                nothing(&["nats"], "`visor serve` is one machine without NATS"),
+            ),
+            Self::Coordinator => (
+                "Where the journal is kept",
+                nothing(
+                    &["pool", "slots", "execution", "image", "docker", "min_free"],
+                    "a coordinator runs no checks",
+                ),
+            ),
+            Self::Worker => (
+                "Where the files of checks are unpacked while they run",
+                [
+                    nothing(&["http", "token"], "a worker has no HTTP API"),
+                    nothing(&["config"], "the coordinator holds the fleet's settings"),
+                ]
+                .concat(),
+            ),
+        };
+        let command = command.mut_arg("data_dir", |arg| arg.help(format!("{data} {state}")));
+        others.into_iter().fold(command, |command, (flag, help)| {
+            command.mut_arg(flag, |arg| arg.help(help).hide_default_value(true))
+        })
+    }
+}
+
 impl RoleArgs {
     /// What was said and means nothing to this service: one line each, for its operator.
     pub(crate) fn without_meaning(&self, role: Role) -> Vec<String> {
@@ -103,12 +140,17 @@ impl RoleArgs {
                 (works.to_vec(), "a coordinator runs no checks; say it to `visor worker`")
             }
             Role::Worker => (
-                vec![(self.config.is_some(), "--config")],
-                "the coordinator holds the fleet's settings; say it to `visor coordinator`",
+                vec![(self.config.is_some(), "--config"), (self.http.is_some(), "--http")],
+                "the coordinator holds the fleet's settings and its API; say it to `visor coordinator`",
             ),
         };
         let flags = said.into_iter().filter(|(said, _)| *said);
         flags.map(|(_, flag)| format!("{flag} has no meaning here: {why}")).collect()
+    }
+
+    /// The address of the HTTP API: what was said, or the usual one of this machine.
+    pub(crate) fn http(&self) -> SocketAddr {
+        self.http.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8686)))
     }
 
     /// Slots: what was said, or one for each core.

@@ -3,13 +3,13 @@
 use clap::{Args, Subcommand, ValueEnum};
 use visor_protocol::api::{Logs, Request, Response};
 use visor_protocol::ids::ChannelId;
-use visor_protocol::result::{RunReport, RunState};
+use visor_protocol::result::{CheckReport, CheckState, RunReport, RunState};
 
 use super::Context;
 use super::target::{Target, now};
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
-use crate::render::{lists, summary, text};
+use crate::render::{lists, summary, terminal, text};
 
 /// Arguments of `visor runs`.
 #[derive(Debug, Args)]
@@ -88,7 +88,7 @@ impl RunsArgs {
         match self.action.unwrap_or(Action::List(list)) {
             Action::List(args) => list_runs(&target, args, context),
             Action::Show { run, check } => show(&target, run, check.as_deref(), context),
-            Action::Logs { run, check } => logs(&target, run, check),
+            Action::Logs { run, check } => logs(&target, &run, &check),
             Action::Cancel { run, reason } => cancel(&target, run, reason),
         }
     }
@@ -145,7 +145,12 @@ fn run_text(report: &RunReport, target: &Target, whole: bool, context: Context) 
         text::clean_line(run.channel.as_str()),
         lists::ago(now(context), run.submitted_at),
     );
-    let again = format!("visor run{}", target.repeated());
+    let channel = match run.channel.as_str() {
+        "local" => String::new(),
+        channel => format!(" --channel {}", text::shell_word(channel)),
+    };
+    let config = super::file::name_again(&run.config);
+    let again = format!("visor run --config {config}{}{channel}", target.repeated());
     let body = summary::render(
         report,
         &summary::Options {
@@ -161,15 +166,43 @@ fn run_text(report: &RunReport, target: &Target, whole: bool, context: Context) 
     head + &body
 }
 
-fn logs(target: &Target, run: String, check: String) -> Result<ExitCode, Failure> {
-    let logs = target.with(async |fleet| {
+fn logs(target: &Target, run: &str, check: &str) -> Result<ExitCode, Failure> {
+    let (logs, state) = target.with(async |fleet| {
         let expect = |answer| match answer {
             Response::Logs(logs) => Some(logs),
             _ => None,
         };
-        fleet.ask(Request::Logs { run, check }, expect).await
+        let question = Request::Logs { run: run.to_owned(), check: check.to_owned() };
+        let logs = fleet.ask(question, expect).await?;
+        if logs.stdout_total + logs.stderr_total > 0 {
+            return Ok((logs, None));
+        }
+        // Nothing at all is an answer that needs a reason.
+        let expect = |answer| match answer {
+            Response::Run(report) => Some(report.checks),
+            _ => None,
+        };
+        let checks = fleet.ask(Request::Run { run: run.to_owned() }, expect).await?;
+        Ok((logs, checks.into_iter().find(|known| known.name.as_str() == check)))
     })?;
+    if let Some(report) = state {
+        terminal::eprint(&format!("  {}\n", wrote_nothing(&report)));
+    }
     target.print(&logs, logs_text)
+}
+
+/// Why there is no output of a check.
+fn wrote_nothing(check: &CheckReport) -> String {
+    let name = text::clean_line(check.name.as_str());
+    let why = summary::why(check).map(|why| format!(": {why}")).unwrap_or_default();
+    match check.state {
+        CheckState::Waiting | CheckState::Queued => format!("{name} has not begun: it is waiting"),
+        CheckState::Running => format!("{name} is running; its output is kept when it is over"),
+        CheckState::Skipped => format!("{name} was skipped{why}"),
+        CheckState::Passed => format!("{name} passed and wrote nothing"),
+        CheckState::Failed => format!("{name} failed and wrote nothing{why}"),
+        CheckState::Cancelled => format!("{name} was cancelled and wrote nothing{why}"),
+    }
 }
 
 /// Both streams as they are known; what was dropped is said.
@@ -190,7 +223,7 @@ fn logs_text(logs: &Logs) -> String {
     if dropped > 1_000 {
         separate(&format!("--- {} more were written and not kept ---\n", text::size(dropped)));
     }
-    if !logs.complete {
+    if !logs.complete && logs.stdout_total + logs.stderr_total > 0 {
         separate("--- the check is not over ---\n");
     }
     if !out.is_empty() && !out.ends_with('\n') {

@@ -14,6 +14,9 @@ use crate::render::status;
 pub(crate) struct StatusArgs {
     #[command(flatten)]
     target: Target,
+    /// Also what is always so here, for example what an old NATS server lacks
+    #[arg(long, short)]
+    verbose: bool,
 }
 
 impl StatusArgs {
@@ -25,7 +28,8 @@ impl StatusArgs {
             };
             fleet.ask(Request::Status, expect).await
         })?;
-        self.target
-            .print(&answer, |answer| status::render(answer, now(context), context.terminal.out))
+        self.target.print(&answer, |answer| {
+            status::render(answer, now(context), self.verbose, context.terminal.out)
+        })
     }
 }

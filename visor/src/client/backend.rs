@@ -71,14 +71,21 @@ impl ClientError {
             }
             Self::Refused(error) => Failure::usage(&error.code, error.message),
             Self::Bus(error) => {
-                let what = format!("no answer from the fleet at {place}");
+                let what = match &error {
+                    BusError::NoResponder { .. } => format!("no coordinator answers at {place}"),
+                    _ => format!("no answer from the fleet at {place}"),
+                };
                 let help = match &error {
                     BusError::NoResponder { .. } => {
                         "start one with `visor coordinator --nats URL`, or give another --fleet"
                     }
                     _ => "check that it runs and that --fleet names it",
                 };
-                Failure::unavailable("visor::client::unreachable", what).because(&error).help(help)
+                let failure = Failure::unavailable("visor::client::unreachable", what).help(help);
+                match error {
+                    BusError::NoResponder { .. } => failure,
+                    error => failure.because(&error),
+                }
             }
             Self::Http { why, .. } => {
                 let what = format!("no answer from the fleet at {place}: {why}");

@@ -22,12 +22,17 @@ pub(crate) fn everything() -> BTreeMap<String, String> {
         .collect()
 }
 
-/// The variables that the configuration's text names.
-pub(crate) fn named_in(text: &str, all: &BTreeMap<String, String>) -> Chosen {
+/// The variables that the configuration's text names. `own` is the environment of this process
+/// alone: nothing else says which secrets may travel.
+pub(crate) fn named_in(
+    text: &str,
+    all: &BTreeMap<String, String>,
+    own: &BTreeMap<String, String>,
+) -> Chosen {
     let words: std::collections::HashSet<&str> =
         text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).collect();
     let listed = |list: &str| -> Vec<String> {
-        let value = all.get(list).map(String::as_str).unwrap_or_default();
+        let value = own.get(list).map(String::as_str).unwrap_or_default();
         value.split(',').map(|name| name.trim().to_owned()).filter(|n| !n.is_empty()).collect()
     };
     let (denied, allowed) = (listed("VISOR_DENY_ENV"), listed("VISOR_ALLOW_ENV"));
@@ -110,7 +115,7 @@ mod tests {
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .into();
         let text = "exec: $PATH/x ${{ env.DEPLOY_ENV }} $GITHUB_TOKEN \"${NPM_TOKEN}\"";
-        let chosen = named_in(text, &all);
+        let chosen = named_in(text, &all, &all);
         assert_eq!(chosen.env.keys().collect::<Vec<_>>(), ["DEPLOY_ENV", "NPM_TOKEN"]);
         assert_eq!(chosen.withheld, ["GITHUB_TOKEN"]);
     }
@@ -136,7 +141,7 @@ mod tests {
         let all: BTreeMap<String, String> =
             all.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let text = all.keys().map(|name| format!("${name} ")).collect::<String>();
-        let chosen = named_in(&text, &all);
+        let chosen = named_in(&text, &all, &all);
         assert_eq!(chosen.withheld.len(), secret.len(), "{:?}", chosen.withheld);
         assert_eq!(chosen.env.len(), plain.len(), "{:?}", chosen.env);
     }

@@ -9,6 +9,7 @@ use visor_protocol::api::{Reason, Request, Response, Submission, Wait};
 use visor_protocol::event::News;
 use visor_protocol::ids::RunId;
 use visor_protocol::result::RunReport;
+use visor_transport::BusError;
 
 use super::{Backend, ClientError, Seen, Watch};
 use crate::failure::Failure;
@@ -25,8 +26,12 @@ const EXPLAIN_AFTER: Duration = Duration::from_secs(1);
 const EXPLAIN_AGAIN: Duration = Duration::from_secs(3);
 /// Without an answer for so long, the person who waits is told.
 const COMPLAIN_AFTER: Duration = Duration::from_secs(3);
-/// A coordinator that restarts or elects is back within this time.
+/// A coordinator that is there and takes nothing just now is asked again for so long.
 const SUBMIT_WITHIN: Duration = Duration::from_secs(60);
+/// A coordinator that restarts is back within this time.
+const RESTARTED_WITHIN: Duration = Duration::from_secs(12);
+/// One that cannot be reached at all is more likely misspelt than restarting.
+const REACHED_WITHIN: Duration = Duration::from_secs(5);
 /// Checks get a few seconds to end by themselves when they are cancelled.
 const CANCEL_WITHIN: Duration = Duration::from_secs(20);
 
@@ -132,17 +137,20 @@ impl<'a> Follower<'a> {
                 Ok(_) => return Ok(true),
                 Err(error) => error,
             };
-            let Some(wait) = error.retry_after_ms().filter(|_| self.now() < SUBMIT_WITHIN) else {
+            let Some(wait) = error.retry_after_ms() else {
                 return Err(error.into_failure(self.backend.place()));
             };
-            // One that cannot be reached at all is more likely misspelt than restarting.
-            let never_there = matches!(error, ClientError::Http { .. });
-            if never_there && self.now() > Duration::from_secs(5) {
+            let patience = patience(&error);
+            if self.now() >= patience {
                 return Err(error.into_failure(self.backend.place()));
             }
             if !complained {
                 complained = true;
-                let line = format!("  not accepted yet ({}); trying again", reason(&error));
+                let line = format!(
+                    "  not accepted yet: {}; trying again for {}",
+                    not_accepted(&error, self.backend.place()),
+                    text::duration(patience),
+                );
                 self.insist(&line);
             }
             let wait = Duration::from_millis(wait.clamp(50, 5_000));
@@ -343,6 +351,27 @@ impl<'a> Follower<'a> {
             ),
         };
         self.insist(&line);
+    }
+}
+
+/// For how long asking again makes sense.
+fn patience(error: &ClientError) -> Duration {
+    match error {
+        ClientError::Http { .. } => REACHED_WITHIN,
+        ClientError::Bus(_) => RESTARTED_WITHIN,
+        ClientError::Refused(_) | ClientError::Wire(_) | ClientError::Nonsense { .. } => {
+            SUBMIT_WITHIN
+        }
+    }
+}
+
+/// What keeps a run from being taken, for the person who waits.
+fn not_accepted(error: &ClientError, place: &str) -> String {
+    match error {
+        ClientError::Bus(BusError::NoResponder { .. }) => {
+            format!("no coordinator answers at {place}")
+        }
+        _ => reason(error),
     }
 }
 

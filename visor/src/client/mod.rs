@@ -6,11 +6,13 @@
 //! - [`connect`]: from an address to one of them
 //! - [`follow`]: submit a run and watch it to its end
 //! - [`pack`]: the working tree as an archive
-//! - [`environment`], [`revision`]: the submitter's variables, and what is being checked
+//! - [`environment`], [`dotenv`], [`revision`]: the submitter's variables, and what is being
+//!   checked
 
 pub(crate) mod backend;
 pub(crate) mod bus;
 pub(crate) mod connect;
+pub(crate) mod dotenv;
 pub(crate) mod environment;
 pub(crate) mod follow;
 pub(crate) mod http;

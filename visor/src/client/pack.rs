@@ -10,6 +10,7 @@ use bytes::Bytes;
 use flate2::{Compression, GzBuilder};
 use ignore::WalkBuilder;
 
+use super::dotenv;
 use crate::failure::Failure;
 use crate::render::text;
 
@@ -26,6 +27,8 @@ pub(crate) struct Packed {
     pub(crate) entries: usize,
     /// Paths that are neither, and were left out.
     pub(crate) left_out: Vec<PathBuf>,
+    /// There is an `.env` file, and it stays: what it holds is not for others.
+    pub(crate) env_file_stays: bool,
 }
 
 enum Kind {
@@ -44,7 +47,13 @@ pub(crate) fn pack(root: &Path) -> Result<Packed, Failure> {
 
 fn pack_within(root: &Path, max_bytes: u64) -> Result<Packed, Failure> {
     let mut left_out = Vec::new();
-    let entries = collect(root, max_bytes, &mut left_out)?;
+    let mut env_file_stays = false;
+    let mut entries = collect(root, max_bytes, &mut left_out)?;
+    entries.retain(|(path, kind)| {
+        let is_env_file = path == Path::new(dotenv::NAME) && matches!(kind, Kind::File { .. });
+        env_file_stays |= is_env_file;
+        !is_env_file
+    });
     // No time and no name in the header: the bytes depend on the files alone.
     let gzip = GzBuilder::new().mtime(0).write(Vec::new(), Compression::new(3));
     let mut tar = tar::Builder::new(gzip);
@@ -59,7 +68,7 @@ fn pack_within(root: &Path, max_bytes: u64) -> Result<Packed, Failure> {
     let bytes = tar.into_inner().and_then(|gzip| gzip.finish()).map_err(|error| {
         Failure::usage("visor::pack::failed", "cannot pack the working tree").because(&error)
     })?;
-    Ok(Packed { bytes: bytes.into(), entries: entries.len(), left_out })
+    Ok(Packed { bytes: bytes.into(), entries: entries.len(), left_out, env_file_stays })
 }
 
 fn collect(

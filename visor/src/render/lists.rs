@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use visor_protocol::api::{DeadLetter, WorkerInfo};
-use visor_protocol::result::{Counts, RunState, RunSummary};
+use visor_protocol::result::{RunState, RunSummary};
 use visor_protocol::time::Timestamp;
 use visor_protocol::worker::{Execution, WorkerState};
 
@@ -23,9 +23,9 @@ pub(crate) fn runs(runs: &[RunSummary], now: Timestamp, style: Style) -> String 
         table.row([
             run.run.short(),
             run_state(run.state, style),
-            counts(&run.counts),
+            counts(run),
             text::clean_line(run.channel.as_str()),
-            text::truncate(&text::clean_line(&run.config), 40).into_owned(),
+            text::clean_line(&run.config),
             text::duration(took),
             ago(now, run.submitted_at),
         ]);
@@ -44,11 +44,13 @@ pub(crate) fn run_state(state: RunState, style: Style) -> String {
 }
 
 /// `5/7, 1 failed`: settled of all, and what went wrong.
-fn counts(counts: &Counts) -> String {
+fn counts(run: &RunSummary) -> String {
+    let counts = &run.counts;
     let settled = counts.passed + counts.failed + counts.skipped + counts.cancelled;
-    let failed = match counts.failed {
-        0 => String::new(),
-        failed => format!(", {failed} failed"),
+    let failed = match (counts.failed, &run.note) {
+        (0, Some(note)) if run.state == RunState::Failed => format!(", {}", text::clean_line(note)),
+        (0, _) => String::new(),
+        (failed, _) => format!(", {failed} failed"),
     };
     format!("{settled}/{}{failed}", counts.total())
 }

@@ -2,27 +2,23 @@
 
 use std::fmt::Write as _;
 
-use visor_protocol::result::{CheckReport, CheckState, RunReport, RunState};
+use visor_protocol::result::{CheckReport, CheckState, RunReport};
 
 use super::style::state_word;
-use super::summary::{count_words, ran, skip_words, telling_issues};
+use super::summary::{count_words, issue_words, ran, telling_issues, verdict_words, why};
 use super::text;
 
 const TAIL_LINES: usize = 40;
+/// A cell that is longer would push out everything else.
+const CELL_MAX: usize = 4_000;
 /// Comment fields of code hosts take about 64 KiB.
 const MAX_BYTES: usize = 60_000;
 
 /// The document.
 pub(crate) fn render(report: &RunReport) -> String {
     let summary = &report.summary;
-    let verdict = match summary.state {
-        RunState::Passed => "passed",
-        RunState::Failed => "failed",
-        RunState::Cancelled => "cancelled",
-        RunState::Running => "running",
-    };
     let took = summary.finished_at.map(|at| text::duration(at.since(summary.submitted_at)));
-    let mut out = format!("# Visor: {verdict}\n\n");
+    let mut out = format!("# Visor: {}\n\n", inline(&verdict_words(report)));
     let _ = writeln!(
         out,
         "{} · {}: {} · {}\n",
@@ -31,9 +27,6 @@ pub(crate) fn render(report: &RunReport) -> String {
         count_words(report),
         took.unwrap_or_default(),
     );
-    if let Some(note) = &summary.note {
-        let _ = writeln!(out, "> {}\n", inline(note));
-    }
     if report.checks.is_empty() {
         return out;
     }
@@ -68,18 +61,8 @@ fn sign(state: CheckState) -> &'static str {
 
 fn result(check: &CheckReport) -> String {
     let mut parts = Vec::new();
-    if let Some(reason) = &check.skipped {
-        parts.push(skip_words(reason));
-    }
-    if check.fault.is_some() {
-        parts.push("could not be run".into());
-    } else if let Some(ended) = check.ended.as_ref().filter(|ended| *ended != "exit 0") {
-        parts.push(ended.clone());
-    }
-    let issues = telling_issues(check).len();
-    if issues > 0 {
-        parts.push(text::count(issues as u64, "issue"));
-    }
+    parts.extend(why(check));
+    parts.extend(issue_words(&telling_issues(check)));
     parts.join(", ")
 }
 
@@ -111,7 +94,7 @@ fn issues(out: &mut String, report: &RunReport) {
 }
 
 fn failure(out: &mut String, check: &CheckReport) {
-    let tail = text::last_lines(&check.tail, TAIL_LINES, 400).join("\n");
+    let tail = text::last_lines(&check.tail, TAIL_LINES).join("\n");
     if tail.is_empty() && check.fault.is_none() {
         return;
     }
@@ -148,7 +131,7 @@ fn inline(text: &str) -> String {
 }
 
 fn cell(text: &str) -> String {
-    inline(&text::truncate(&text::clean_line(text), 300))
+    inline(&text::truncate(&text::clean_line(text), CELL_MAX))
 }
 
 fn shorten(mut out: String) -> String {
@@ -166,6 +149,8 @@ fn shorten(mut out: String) -> String {
 
 #[cfg(test)]
 mod tests {
+    use visor_protocol::result::RunState;
+
     use super::*;
     use crate::render::samples;
 

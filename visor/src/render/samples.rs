@@ -83,6 +83,7 @@ pub(crate) fn mixed() -> RunReport {
 
     let mut failed = check("integration", CheckState::Failed, 18_200);
     failed.ended = Some("exit 1".into());
+    failed.why = failed.ended.clone();
     failed.image = Some("node@sha256:9f2c".into());
     failed.tail =
         "\u{1b}[1mFAIL\u{1b}[0m  test/pool.test.ts > returns each connection once\n".into();
@@ -113,6 +114,7 @@ pub(crate) fn mixed() -> RunReport {
     let mut skipped = check("publish-report", CheckState::Skipped, 0);
     skipped.skipped =
         Some(SkipReason::DependencyFailed { dependencies: vec!["integration".into()] });
+    skipped.why = Some("integration failed".into());
 
     let mut data = check("unit-tests", CheckState::Passed, 4_200);
     data.result.output = Some(serde_json::json!({"tests": 212}));
@@ -133,6 +135,7 @@ pub(crate) fn fleet() -> RunReport {
     moved.attempts = 2;
     moved.history = vec!["w-eu-1 was lost".into()];
     moved.ended = Some("signal 9".into());
+    moved.why = Some("signal 9 (SIGKILL)".into());
     let mut faulty = check("scan", CheckState::Failed, 3);
     faulty.ended = None;
     faulty.fault = Some(Fault {
@@ -140,6 +143,7 @@ pub(crate) fn fleet() -> RunReport {
         message: "image `scanner:3` is not on worker w-eu-2\npull it there, or build it".into(),
         retry: false,
     });
+    faulty.why = faulty.fault.as_ref().map(|fault| fault.message.clone());
     report(RunState::Failed, 190_000, vec![moved, faulty])
 }
 

@@ -10,7 +10,7 @@ use super::style::Style;
 use super::text;
 
 /// A few lines an operator can read before the first coffee.
-pub(crate) fn render(status: &FleetStatus, now: Timestamp, style: Style) -> String {
+pub(crate) fn render(status: &FleetStatus, now: Timestamp, verbose: bool, style: Style) -> String {
     let up = text::duration(now.since(status.since));
     let mut out = format!(
         "{} {} · {} · up {up}\n",
@@ -58,6 +58,9 @@ pub(crate) fn render(status: &FleetStatus, now: Timestamp, style: Style) -> Stri
         warnings => warnings.iter().for_each(|warning| {
             line("signals", style.yellow(&format!("! {}", text::clean_line(warning))));
         }),
+    }
+    if verbose {
+        status.notes.iter().for_each(|note| line("note", text::clean_line(note)));
     }
     out
 }
@@ -110,8 +113,16 @@ mod tests {
             settled_last_minute: 2_280,
             dead_letters: 1,
             warnings: vec!["worker w-1 has been silent for 3 s".into()],
+            notes: vec!["Before 2.11 keys have no lifetime of their own.".into()],
         };
         let now = samples::start() + Duration::from_secs(3 * 86_400);
-        insta::assert_snapshot!(render(&status, now, Style::plain()));
+        let short = render(&status, now, false, Style::plain());
+        let whole = render(&status, now, true, Style::plain());
+        // What is always so must not stand among what is wrong now.
+        assert_eq!(
+            format!("{short}note      Before 2.11 keys have no lifetime of their own.\n"),
+            whole
+        );
+        insta::assert_snapshot!(short);
     }
 }

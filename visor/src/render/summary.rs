@@ -13,8 +13,8 @@ use super::text;
 pub(crate) struct Options<'a> {
     /// Colours or none.
     pub(crate) style: Style,
-    /// Columns there are.
-    pub(crate) width: usize,
+    /// Columns there are; none: lines are as long as they have to be.
+    pub(crate) width: Option<usize>,
     /// Every check with its output.
     pub(crate) verbose: bool,
     /// Only what failed.
@@ -43,6 +43,7 @@ pub(crate) fn render(report: &RunReport, options: &Options<'_>) -> String {
     let mut view = View { report, options, name_width: name_width(report), out: String::new() };
     view.passed();
     view.not_run();
+    view.critical();
     view.failed();
     view.last_line();
     view.out
@@ -53,23 +54,36 @@ pub(crate) fn ran(check: &CheckReport) -> Option<Duration> {
     Some(check.finished_at?.since(check.started_at?))
 }
 
-/// Why a check was not run, in words.
-pub(crate) fn skip_words(reason: &SkipReason) -> String {
-    match reason {
-        SkipReason::IfCondition { condition, error: None } => {
-            format!("`if: {}` is false", text::clean_line(condition))
-        }
-        SkipReason::IfCondition { condition, error: Some(error) } => {
-            let (condition, error) = (text::clean_line(condition), text::clean_line(error));
-            format!("`if: {condition}` cannot be evaluated: {error}")
-        }
-        SkipReason::DependencyFailed { dependencies } => {
-            let names: Vec<_> = dependencies.iter().map(|name| text::clean_line(name)).collect();
-            format!("{} failed", names.join(", "))
-        }
-        SkipReason::FailFast => "another check failed first".into(),
-        SkipReason::Cancelled => "the run was cancelled".into(),
-        SkipReason::RunTimeout => "the run's time was over".into(),
+/// Why a check did not pass, in a few words; what kept it from running is told elsewhere.
+pub(crate) fn why(check: &CheckReport) -> Option<String> {
+    match check.fault {
+        Some(_) => Some("could not be run".into()),
+        None => check.why.as_deref().map(text::clean_line),
+    }
+}
+
+/// How a run ended: `passed`, `failed: 1 critical issue`, `cancelled: nobody needs it`.
+pub(crate) fn verdict_words(report: &RunReport) -> String {
+    let note = report.summary.note.as_deref().map(text::clean_line);
+    match (report.summary.state, note) {
+        (RunState::Running, _) => "running".into(),
+        (RunState::Passed, _) => "passed".into(),
+        (RunState::Failed, Some(note)) => format!("failed: {note}"),
+        (RunState::Failed, None) => "failed".into(),
+        // Its note begins with the word.
+        (RunState::Cancelled, Some(note)) => note,
+        (RunState::Cancelled, None) => "cancelled".into(),
+    }
+}
+
+/// `3 issues, 1 critical`; nothing when there are none.
+pub(crate) fn issue_words(issues: &[&Issue]) -> Option<String> {
+    let critical = issues.iter().filter(|issue| issue.severity == Severity::Critical).count();
+    match (issues.len(), critical) {
+        (0, _) => None,
+        (all, 0) => Some(text::count(all as u64, "issue")),
+        (all, critical) if all == critical => Some(text::count(all as u64, "critical issue")),
+        (all, critical) => Some(format!("{all} issues, {critical} critical")),
     }
 }
 
@@ -91,11 +105,14 @@ pub(crate) fn count_words(report: &RunReport) -> String {
 
 /// Issues that say more than the check's own end does.
 pub(crate) fn telling_issues(check: &CheckReport) -> Vec<&Issue> {
+    let own_fail_if = format!("{}_fail_if", check.name);
     let said_already = |issue: &Issue| {
-        let own_end = ["command/execution_error", "command/timeout"];
-        check.ended.is_some()
+        let own_end =
+            ["command/execution_error", "command/timeout", "command/cancelled", "system/error"];
+        check.why.is_some()
             && issue.line == 0
-            && own_end.iter().any(|rule| issue.rule_id.ends_with(rule))
+            && (issue.rule_id == own_fail_if
+                || own_end.iter().any(|rule| issue.rule_id.ends_with(rule)))
     };
     check.result.issues.iter().filter(|issue| !said_already(issue)).collect()
 }
@@ -105,6 +122,14 @@ struct View<'a> {
     options: &'a Options<'a>,
     name_width: usize,
     out: String,
+}
+
+/// How a part of a line is coloured.
+type Paint = fn(Style, &str) -> String;
+
+/// The check found what makes the run fail, whatever became of itself.
+fn is_critical(check: &CheckReport) -> bool {
+    check.result.issues.iter().any(|issue| issue.severity == Severity::Critical)
 }
 
 fn name_width(report: &RunReport) -> usize {
@@ -117,8 +142,14 @@ impl View<'_> {
         self.report.checks.iter().filter(|check| check.state == state).collect()
     }
 
+    /// Columns there are beside what stands before; at least enough to read.
+    fn room(&self, lead: usize) -> usize {
+        self.options.width.map_or(usize::MAX, |width| width.saturating_sub(lead).max(24))
+    }
+
     fn passed(&mut self) {
-        let passed = self.of(CheckState::Passed);
+        let mut passed = self.of(CheckState::Passed);
+        passed.retain(|check| !is_critical(check));
         let everything = self.options.verbose || passed.len() <= PASSED_SHOWN;
         if self.options.quiet {
             return;
@@ -132,8 +163,10 @@ impl View<'_> {
             }
             self.row(&mut lines, check);
             if check.kind == "log" {
-                for line in text::last_lines(&check.result.content, 5, self.options.width - 6) {
-                    let _ = writeln!(lines, "      {line}");
+                for line in text::last_lines(&check.result.content, 5) {
+                    for line in text::wrap(&line, self.room(6)) {
+                        let _ = writeln!(lines, "      {line}");
+                    }
                 }
             }
             self.issues(&mut lines, check);
@@ -163,6 +196,17 @@ impl View<'_> {
         self.out.push_str(&lines);
     }
 
+    /// Checks that passed and found what makes the run fail all the same.
+    fn critical(&mut self) {
+        let mut lines = String::new();
+        for check in self.of(CheckState::Passed).into_iter().filter(|check| is_critical(check)) {
+            self.row(&mut lines, check);
+            self.issues(&mut lines, check);
+            self.again(&mut lines, check);
+        }
+        self.out.push_str(&lines);
+    }
+
     fn failed(&mut self) {
         let failed = self.of(CheckState::Failed);
         let mut lines = String::new();
@@ -180,53 +224,66 @@ impl View<'_> {
 
     fn row(&self, out: &mut String, check: &CheckReport) {
         let style = self.options.style;
-        let name = text::pad(&text::clean_line(check.name.as_str()), self.name_width);
+        let name = text::fill(&text::clean_line(check.name.as_str()), self.name_width);
         let took = ran(check).map(text::duration).unwrap_or_default();
-        let line =
-            format!("  {} {name}  {:<10} {}", style.sign(check.state), took, self.detail(check));
-        let line = text::truncate(line.trim_end(), self.options.width).into_owned();
-        let _ = writeln!(out, "{line}");
+        let lead = format!("  {} {name}  {took:<10} ", style.sign(check.state));
+        let columns = text::width(&lead);
+        // What does not fit behind the name and the time goes on below it.
+        let room = self.room(columns);
+        let (mut line, mut used) = (lead, 0);
+        for (paint, part) in self.details(check) {
+            for (number, words) in text::wrap(&part, room).into_iter().enumerate() {
+                let width = text::width(&words);
+                let gap = if used == 0 { 0 } else { 3 };
+                if number > 0 || used + gap + width > room {
+                    let _ = writeln!(out, "{}", line.trim_end());
+                    (line, used) = (" ".repeat(columns), 0);
+                } else {
+                    line.push_str(&" ".repeat(gap));
+                    used += gap;
+                }
+                line.push_str(&paint(style, &words));
+                used += width;
+            }
+        }
+        let _ = writeln!(out, "{}", line.trim_end());
     }
 
     /// What is worth saying behind the time.
-    fn detail(&self, check: &CheckReport) -> String {
-        let style = self.options.style;
+    fn details(&self, check: &CheckReport) -> Vec<(Paint, String)> {
+        let plain: Paint = |_, text| text.to_owned();
         let mut parts = Vec::new();
+        let why = why(check);
         match check.state {
             CheckState::Failed => {
-                let why = match (&check.fault, &check.ended) {
-                    (Some(_), _) => "could not be run".to_owned(),
-                    // A check can succeed as a process and fail by its `fail_if` or its issues.
-                    (None, Some(ended)) if ended != "exit 0" => text::clean_line(ended),
-                    (None, _) => "failed".to_owned(),
-                };
-                parts.push(style.red(&why));
+                parts.push((Style::red as Paint, why.unwrap_or_else(|| "failed".into())));
             }
-            CheckState::Cancelled => parts.push("cancelled".into()),
             CheckState::Skipped => {
-                let why = check.skipped.as_ref().map(skip_words).unwrap_or_default();
-                parts.push(format!("skipped: {why}"));
+                let why = why.map(|why| format!(": {why}")).unwrap_or_default();
+                parts.push((plain, format!("skipped{why}")));
             }
+            // Only what ends the whole run stops a check, and that is said of the run.
+            CheckState::Cancelled => parts.push((plain, "cancelled".into())),
             CheckState::Waiting | CheckState::Queued | CheckState::Running | CheckState::Passed => {
             }
         }
-        let issues = telling_issues(check).len();
-        if issues > 0 && check.state != CheckState::Cancelled {
-            parts.push(text::count(issues as u64, "issue"));
+        if check.state != CheckState::Cancelled {
+            let paint = if is_critical(check) { Style::red } else { plain };
+            parts.extend(issue_words(&telling_issues(check)).map(|words| (paint, words)));
         }
         if let Some(image) = &check.image {
-            parts.push(style.dim(&format!("sandbox {}", text::clean_line(image))));
+            parts.push((Style::dim, format!("sandbox {}", text::clean_line(image))));
         }
         if self.options.places
             && let Some(worker) = &check.worker
         {
-            parts.push(style.dim(&format!("on {worker}")));
+            parts.push((Style::dim, format!("on {worker}")));
         }
         if check.attempts > 1 {
             let why = check.history.last().map(|why| text::clean_line(why)).unwrap_or_default();
-            parts.push(format!("{} attempt: {why}", ordinal(check.attempts)));
+            parts.push((plain, format!("{} attempt: {why}", ordinal(check.attempts))));
         }
-        parts.join("   ")
+        parts
     }
 
     fn issues(&self, out: &mut String, check: &CheckReport) {
@@ -251,14 +308,40 @@ impl View<'_> {
                 Severity::Warning => style.yellow(&severity),
                 Severity::Info => style.dim(&severity),
             };
-            let message = text::pad(&text::clean_line(&issue.message), message_width);
-            let rule = style.dim(&text::clean_line(&issue.rule_id));
+            let message = text::clean_line(&issue.message);
+            let rule = text::clean_line(&issue.rule_id);
             let place = match place_width {
                 0 => String::new(),
-                width => format!("{}   ", text::pad(&place(issue), width)),
+                width => format!("{}   ", text::fill(&place(issue), width)),
             };
-            let line = format!("      {place}{severity}  {message}  {rule}");
-            let _ = writeln!(out, "{}", text::truncate(&line, self.options.width));
+            let lead = format!("      {place}{severity}  ");
+            let mut columns = text::width(&lead);
+            // Beside a long path there may be no room to read in: then the message goes below.
+            let narrow = self.options.width.is_some_and(|width| columns + 32 > width);
+            let mut line = lead;
+            if narrow {
+                let _ = writeln!(out, "{}", line.trim_end());
+                columns = 8;
+                line = " ".repeat(columns);
+            }
+            let room = self.room(columns);
+            let filled = text::fill(&message, message_width);
+            if text::width(&filled) + 2 + text::width(&rule) <= room {
+                let _ = writeln!(out, "{line}{filled}  {}", style.dim(&rule));
+                continue;
+            }
+            let mut lines = text::wrap(&message, room);
+            // The rule behind the last words where it fits there, else below them.
+            match lines.last_mut() {
+                Some(last) if text::width(last) + 2 + text::width(&rule) <= room => {
+                    *last = format!("{last}  {}", style.dim(&rule));
+                }
+                _ => lines.extend(text::wrap(&rule, room).iter().map(|part| style.dim(part))),
+            }
+            for words in lines {
+                let _ = writeln!(out, "{line}{words}");
+                line = " ".repeat(columns);
+            }
         }
         if let Some(more) = issues.len().checked_sub(shown).filter(|&more| more > 0) {
             let how = match self.options.kept {
@@ -274,14 +357,14 @@ impl View<'_> {
     }
 
     fn tail(&self, out: &mut String, check: &CheckReport) {
-        let lines = text::last_lines(&check.tail, TAIL_LINES, self.options.width.max(48) - 8);
+        let lines = text::last_lines(&check.tail, TAIL_LINES);
         if lines.is_empty() {
             return;
         }
         let _ = writeln!(out, "      {}", self.options.style.dim("last lines of output:"));
-        lines.iter().for_each(|line| {
+        for line in lines.iter().flat_map(|line| text::wrap(line, self.room(8))) {
             let _ = writeln!(out, "        {line}");
-        });
+        }
     }
 
     fn failure(&self, out: &mut String, check: &CheckReport) {
@@ -294,6 +377,10 @@ impl View<'_> {
         }
         self.issues(out, check);
         self.tail(out, check);
+        self.again(out, check);
+    }
+
+    fn again(&self, out: &mut String, check: &CheckReport) {
         let name = text::clean_line(check.name.as_str());
         let again = format!("{} --check {}", self.options.again, text::shell_word(&name));
         let _ = writeln!(out, "      again: {again}\n");
@@ -302,25 +389,31 @@ impl View<'_> {
     fn last_line(&mut self) {
         let style = self.options.style;
         let summary = &self.report.summary;
-        let mut skipped: Vec<String> = Vec::new();
         let of_skipped = self.of(CheckState::Skipped);
-        if !of_skipped.is_empty() && of_skipped.len() <= SKIPPED_NAMED {
+        let mut skipped: Vec<String> = Vec::new();
+        if of_skipped.len() <= SKIPPED_NAMED {
             for check in of_skipped {
-                let why = check.skipped.as_ref().map(skip_words).unwrap_or_default();
-                skipped.push(format!("{}: {why}", text::clean_line(check.name.as_str())));
+                // What kept the whole run from going on is said of the run, once.
+                let of_run =
+                    matches!(check.skipped, Some(SkipReason::RunTimeout | SkipReason::Cancelled));
+                let name = text::clean_line(check.name.as_str());
+                skipped.push(match why(check).filter(|_| !of_run) {
+                    Some(why) => format!("{name}: {why}"),
+                    None => name,
+                });
             }
         }
         let skipped = match skipped.as_slice() {
             [] => String::new(),
             some => format!(" ({})", some.join("; ")),
         };
-        let word = match summary.state {
-            RunState::Cancelled if summary.counts.cancelled == 0 => style.yellow(" · cancelled"),
-            // Nothing failed by itself, and yet the run did: say so where people look.
-            RunState::Failed if summary.counts.failed == 0 => style.red(" · failed"),
-            RunState::Running | RunState::Passed | RunState::Failed | RunState::Cancelled => {
-                String::new()
+        // Failed checks speak for themselves; anything else that ended the run has to be said.
+        let verdict = match summary.state {
+            RunState::Failed if summary.counts.failed == 0 || summary.note.is_some() => {
+                format!(" · {}", style.red(&verdict_words(self.report)))
             }
+            RunState::Cancelled => format!(" · {}", style.yellow(&verdict_words(self.report))),
+            RunState::Running | RunState::Passed | RunState::Failed => String::new(),
         };
         let took = summary.finished_at.map(|at| text::duration(at.since(summary.submitted_at)));
         let counts = match count_words(self.report) {
@@ -338,13 +431,10 @@ impl View<'_> {
         let checks = text::count(summary.counts.total(), "check");
         let _ = writeln!(
             self.out,
-            "  {}: {counts}{skipped}{word}   {}",
+            "  {}: {counts}{skipped}{verdict}   {}",
             style.bold(&checks),
             style.dim(&took.unwrap_or_default()),
         );
-        if let Some(note) = &summary.note {
-            let _ = writeln!(self.out, "  {}", text::clean_line(note));
-        }
     }
 }
 

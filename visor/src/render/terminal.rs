@@ -13,12 +13,9 @@ pub(crate) struct Terminal {
     pub(crate) err: Style,
     /// Standard error is a screen on which lines can be redrawn.
     pub(crate) live: bool,
-    /// Columns for results.
-    pub(crate) width: usize,
+    /// Columns for results; none where there is no screen, and nothing is broken or cut.
+    pub(crate) width: Option<usize>,
 }
-
-/// Columns assumed where there is no screen: nothing is cut that a log viewer could show.
-const WIDE: usize = 200;
 
 impl Terminal {
     /// Looks at the streams and at `NO_COLOR`, `CLICOLOR_FORCE`, `CLICOLOR` and `TERM`.
@@ -36,8 +33,8 @@ impl Terminal {
             };
             if coloured { Style::coloured() } else { Style::plain() }
         };
-        let width = if out { usize::from(console::Term::stdout().size().1) } else { WIDE };
-        Self { out: style(out), err: style(err), live: err && !dumb, width: width.max(40) }
+        let width = out.then(|| usize::from(console::Term::stdout().size().1).max(40));
+        Self { out: style(out), err: style(err), live: err && !dumb, width }
     }
 }
 

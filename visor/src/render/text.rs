@@ -172,6 +172,47 @@ pub(crate) fn truncate(text: &str, columns: usize) -> Cow<'_, str> {
     console::truncate_str(text, columns, "…")
 }
 
+/// Filled with spaces to a number of terminal columns; longer text is left whole.
+pub(crate) fn fill(text: &str, columns: usize) -> String {
+    format!("{text}{}", " ".repeat(columns.saturating_sub(measure_text_width(text))))
+}
+
+/// Broken between words into lines of at most so many columns; a word that is longer is broken
+/// where the line ends. At least one line.
+pub(crate) fn wrap(text: &str, columns: usize) -> Vec<String> {
+    let columns = columns.max(1);
+    if measure_text_width(text) <= columns {
+        return vec![text.to_owned()];
+    }
+    let mut lines = Vec::new();
+    let (mut line, mut width) = (String::new(), 0);
+    for word in text.split(' ') {
+        let of_word = measure_text_width(word);
+        let space = usize::from(!line.is_empty());
+        if width + space + of_word <= columns {
+            line.push_str(&" ".repeat(space));
+            line.push_str(word);
+            width += space + of_word;
+            continue;
+        }
+        if !line.is_empty() {
+            lines.push(std::mem::take(&mut line));
+            width = 0;
+        }
+        for c in word.chars() {
+            let of_char = measure_text_width(c.encode_utf8(&mut [0; 4]));
+            if width + of_char > columns && !line.is_empty() {
+                lines.push(std::mem::take(&mut line));
+                width = 0;
+            }
+            line.push(c);
+            width += of_char;
+        }
+    }
+    lines.push(line);
+    lines
+}
+
 /// Filled with spaces to a number of terminal columns, or cut to it.
 pub(crate) fn pad(text: &str, columns: usize) -> String {
     let text = truncate(text, columns);
@@ -184,15 +225,12 @@ pub(crate) fn width(text: &str) -> usize {
     measure_text_width(text)
 }
 
-/// The last lines of some text: harmless, without blank ends, each no longer than `columns`.
-pub(crate) fn last_lines(text: &str, lines: usize, columns: usize) -> Vec<String> {
+/// The last lines of some text: harmless and without blank ends.
+pub(crate) fn last_lines(text: &str, lines: usize) -> Vec<String> {
     let cleaned = clean(text);
     let all: Vec<&str> = cleaned.trim_end().lines().skip_while(|l| l.trim().is_empty()).collect();
     let from = all.len().saturating_sub(lines);
-    all[from..]
-        .iter()
-        .map(|line| truncate(&line.replace('\t', "    "), columns).into_owned())
-        .collect()
+    all[from..].iter().map(|line| line.replace('\t', "    ")).collect()
 }
 
 /// An argument as a POSIX shell takes it back.
@@ -266,12 +304,27 @@ mod tests {
 
     #[test]
     fn the_last_lines_are_the_last_and_not_blank() {
-        assert_eq!(last_lines("1\n2\n3\n\n", 2, 80), ["2", "3"]);
-        assert_eq!(last_lines("", 2, 80), Vec::<String>::new());
-        assert_eq!(last_lines("abcdef", 2, 4), ["abc…"]);
+        assert_eq!(last_lines("1\n2\n3\n\n", 2), ["2", "3"]);
+        assert_eq!(last_lines("", 2), Vec::<String>::new());
+    }
+
+    #[test]
+    fn text_is_broken_between_words_and_long_words_where_the_line_ends() {
+        assert_eq!(wrap("one two three", 8), ["one two", "three"]);
+        assert_eq!(wrap("abcdefgh ij", 3), ["abc", "def", "gh", "ij"]);
+        assert_eq!(wrap("", 3), [""]);
+        assert_eq!(wrap("one two", usize::MAX), ["one two"]);
     }
 
     proptest! {
+        #[test]
+        fn wrapping_loses_nothing_and_keeps_to_the_width(text in "[a-zé語 ]{0,60}", columns in 2_usize..20) {
+            let lines = wrap(&text, columns);
+            prop_assert!(lines.iter().all(|line| width(line) <= columns), "{lines:?}");
+            let letters = |text: &str| text.replace(' ', "");
+            prop_assert_eq!(letters(&lines.concat()), letters(&text));
+        }
+
         #[test]
         fn cleaned_text_has_nothing_harmful(text in "[\\x00-\\x7f\u{80}-\u{9f}\u{202a}-\u{202e}é]{0,80}") {
             let cleaned = clean(&text);

@@ -24,7 +24,7 @@ pub(crate) async fn run(args: RoleArgs, style: Style) -> Result<ExitCode, Failur
     let mut interrupts = common::interrupts()?;
     let fleet = common::fleet_config(args.config.as_deref(), style)?;
     // Bound before anything else: a taken port is found before anybody relies on the rest.
-    let address = http::Address::take(args.http, args.token.as_deref()).await?;
+    let address = http::Address::take(args.http(), args.token.as_deref()).await?;
     let data_dir = common::data_dir(args.data_dir.as_deref(), "coordinator")?;
     let url = args.nats.as_deref().unwrap_or(DEFAULT_NATS);
 

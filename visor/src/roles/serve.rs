@@ -25,12 +25,12 @@ pub(crate) async fn run(args: RoleArgs, style: Style) -> Result<ExitCode, Failur
     let started = Instant::now();
     let mut interrupts = common::interrupts()?;
     let fleet = common::fleet_config(args.config.as_deref(), style)?;
-    let address = http::Address::take(args.http, args.token.as_deref()).await?;
+    let address = http::Address::take(args.http(), args.token.as_deref()).await?;
     let data_dir = common::data_dir(args.data_dir.as_deref(), "serve")?;
     let id = WorkerId::new("local").expect("the name is a valid id");
     // Who reaches a loopback address could run programs here anyway; who comes from elsewhere
     // must not be able to.
-    let usual = match args.http.ip().is_loopback() {
+    let usual = match args.http().ip().is_loopback() {
         true => Execution::Host,
         false => Execution::Sandbox,
     };

@@ -7,13 +7,14 @@ use clap::{Args, ValueEnum};
 use visor_protocol::api::{Priority, Selection};
 use visor_protocol::ids::{ChannelId, PoolName};
 
+use crate::cli::file;
 use crate::render::progress::screen::Volume;
 use crate::render::text;
 
 /// Arguments of `visor run`.
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
-    /// The configuration [default: visor.yaml or .visor.yaml of the repository or this directory]
+    /// The configuration; `-` reads standard input [default: visor.yaml or .visor.yaml of the repository or this directory]
     #[arg(long, value_name = "FILE", env = "VISOR_CONFIG_PATH")]
     pub(super) config: Option<PathBuf>,
     /// Only this check and what it depends on; `all` for all; can be given several times
@@ -49,7 +50,7 @@ pub(crate) struct RunArgs {
     /// Stop the run after this time: milliseconds, or a number with ms, s, m or h
     #[arg(long, value_name = "TIME", value_parser = milliseconds)]
     pub(super) timeout: Option<u64>,
-    /// Show nothing but the result
+    /// Show only what failed and the summary; no progress, no warnings
     #[arg(long, short, conflicts_with = "verbose")]
     pub(super) quiet: bool,
     /// Show every check with its output as it comes
@@ -83,8 +84,10 @@ pub(crate) struct RunArgs {
 pub(super) enum Output {
     /// For people
     Table,
-    /// Results by group, and nothing else
+    /// Results by group, as existing tools read them: of the checks that ran
     Json,
+    /// The whole run as JSON: how it ended, and every check with its state and why
+    Report,
     /// A document for comments and job summaries
     Markdown,
 }
@@ -154,12 +157,14 @@ impl RunArgs {
     /// This command without its choice of checks.
     pub(super) fn again(&self) -> String {
         let mut out = "visor run".to_owned();
+        if let Some(path) = &self.config {
+            let _ = write!(out, " --config {}", file::name_again(&path.display().to_string()));
+        }
         let mut flag = |name: &str, value: Option<String>| {
             if let Some(value) = value {
                 let _ = write!(out, " {name} {}", text::shell_word(&value));
             }
         };
-        flag("--config", self.config.as_ref().map(|path| path.display().to_string()));
         let list = |tags: &[String]| (!tags.is_empty()).then(|| tags.join(","));
         flag("--tags", list(&self.tags));
         flag("--exclude-tags", list(&self.exclude_tags));

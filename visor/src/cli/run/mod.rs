@@ -10,6 +10,7 @@ mod place;
 mod result;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use rand::TryRng as _;
 use rand::rngs::SysRng;
@@ -22,7 +23,7 @@ use visor_protocol::time::{Clock as _, SystemClock};
 pub(crate) use self::args::RunArgs;
 use super::{Context, project};
 use crate::client::follow::Ended;
-use crate::client::{environment, revision};
+use crate::client::{dotenv, environment, revision};
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
 use crate::render::{terminal, text};
@@ -30,12 +31,18 @@ use crate::{logging, runtime};
 
 impl RunArgs {
     pub(in crate::cli) fn execute(self, context: Context) -> Result<ExitCode, Failure> {
+        let own = environment::everything();
+        let from_file = self.dotenv(context);
+        if self.fleet.is_none() {
+            dotenv::apply_before_any_thread(&from_file);
+        }
         let _logging = logging::for_command(self.debug, context.terminal.err)?;
         let source = project::read(self.config.as_deref())?;
         let loaded = project::load(&source, context)?;
-        let all = environment::everything();
+        let mut all = own.clone();
+        all.extend(from_file);
         let chosen = match self.keeps_journal() {
-            true => environment::named_in(&source.text, &all),
+            true => environment::named_in(&source.text, &all, &own),
             false => environment::Chosen { env: all, withheld: Vec::new() },
         };
         let seen = visor_engine::Context { env: chosen.env.clone(), ..Default::default() };
@@ -68,6 +75,18 @@ impl RunArgs {
                 Ok(ExitCode::Interrupted)
             }
         }
+    }
+
+    /// What the `.env` file of this directory says.
+    fn dotenv(&self, context: Context) -> BTreeMap<String, String> {
+        dotenv::read(Path::new("")).unwrap_or_else(|error| {
+            if !self.quiet {
+                let mark = context.terminal.err.yellow("!");
+                let name = dotenv::NAME;
+                terminal::eprint(&format!("  {mark} `{name}` is left out: {error}\n"));
+            }
+            BTreeMap::new()
+        })
     }
 
     /// The submission will be written down somewhere that outlives this process.

@@ -148,6 +148,10 @@ impl RunArgs {
                 text::count(number, "path")
             ));
         }
+        if packed.env_file_stays {
+            say("`.env` stays on this machine; of its variables, those go along that the configuration names"
+                .into());
+        }
         let bytes = packed.bytes.len() as u64;
         let place = backend.place().to_owned();
         let hash = {

@@ -41,6 +41,7 @@ impl RunArgs {
         let result = match self.output {
             Output::Table => summary::render(report, &options),
             Output::Json => json::grouped(report),
+            Output::Report => json::pretty(report),
             Output::Markdown => markdown::render(report),
         };
         let Some(path) = &self.output_file else { return print(&result) };

@@ -94,7 +94,8 @@ impl Model {
             }
             CheckState::Running | CheckState::Passed => {}
         }
-        if check.issues > 0 {
+        // Of a check that failed, the picture says why; the summary will say what it found.
+        if check.issues > 0 && check.state == CheckState::Passed {
             parts.push(text::count(check.issues, "issue"));
         }
         if self.places

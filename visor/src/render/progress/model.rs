@@ -7,7 +7,7 @@ use std::time::Duration;
 use visor_protocol::api::Reason;
 use visor_protocol::event::{News, Notice};
 use visor_protocol::ids::{Attempt, JobId, WorkerId};
-use visor_protocol::result::{CheckReport, CheckState, Counts, RunReport};
+use visor_protocol::result::{CheckState, Counts, RunReport};
 
 /// A run as somebody watches it. Times are counted from the moment the watching began.
 #[derive(Debug)]
@@ -101,7 +101,8 @@ impl Model {
 
     /// Takes a notice that arrived at `now`; says what changed by it.
     pub(crate) fn apply(&mut self, notice: &Notice, now: Duration) -> Option<Change> {
-        let News::Check { check, state, attempt, job, worker, ran_ms, issues, why } = &notice.what
+        let News::Check { check, state, attempt, job, worker, ran_ms, issues, why, .. } =
+            &notice.what
         else {
             return None;
         };
@@ -156,7 +157,7 @@ impl Model {
             entry.worker = check.worker.clone();
             entry.attempt = (check.attempts > 0).then_some(Attempt(check.attempts));
             entry.issues = u32::try_from(check.result.issues.len()).unwrap_or(u32::MAX);
-            entry.why = why(check);
+            entry.why.clone_from(&check.why);
             entry.ran = super::super::summary::ran(check);
             changes.extend(self.shift(at, check.state, now));
         }
@@ -194,14 +195,6 @@ impl Model {
             }
             names => format!("waits for {}", names.join(", ")),
         }
-    }
-}
-
-fn why(check: &CheckReport) -> Option<String> {
-    match (&check.skipped, &check.fault) {
-        (Some(reason), _) => Some(super::super::summary::skip_words(reason)),
-        (None, Some(fault)) => Some(fault.message.clone()),
-        (None, None) => check.ended.clone().filter(|ended| ended != "exit 0"),
     }
 }
 

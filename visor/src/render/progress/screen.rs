@@ -276,7 +276,7 @@ mod tests {
             @"  running: c0 (12 s), c1 (12 s), c2 (12 s), 2 more · 1 waiting"
         );
         let mut failed = samples::check("c1", CheckState::Failed, 300);
-        failed.ended = Some("exit 3".into());
+        failed.why = Some("exit 3".into());
         failed.attempts = 2;
         let report = samples::report(visor_protocol::result::RunState::Running, 1, vec![failed]);
         let changes = model.sync(&report, Duration::from_secs(1));
