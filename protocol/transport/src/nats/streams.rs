@@ -164,16 +164,19 @@ impl Link {
             Err(failure)
                 if failure.has_code(code::NO_STORAGE) || failure.has_code(code::NO_RESOURCES) =>
             {
+                let wanted = config["max_bytes"].take();
                 config["max_bytes"] = (-1).into();
                 match self.call::<Done>(&operation, &config, within).await {
                     // It is there with its bound: a server counts its room twice before it looks.
                     Err(failure) if failure.has_code(code::STREAM_DIFFERS) => Ok(()),
                     Err(failure) => Err(failure),
                     Ok(Done {}) => {
-                        tracing::warn!(
+                        // Usual on a small disk, and nothing is amiss until that is full.
+                        tracing::info!(
                             stream = thing.stream(),
-                            "the server has not the room this stream may take; it is made without \
-                             a bound"
+                            wanted_bytes = %wanted,
+                            "the server has less room than this stream may take: only the \
+                             server's own limit holds for it"
                         );
                         Ok(())
                     }
