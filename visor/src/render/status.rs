@@ -37,8 +37,11 @@ pub(crate) fn render(status: &FleetStatus, now: Timestamp, verbose: bool, style:
             text::count(status.open_runs, "open run"),
         ),
     );
-    let rate = f64::from(status.settled_last_minute) / 60.0;
-    line("rate", format!("{rate:.1} checks/s over the last minute"));
+    let rate = match status.settled_last_minute {
+        few @ 0..60 => format!("{} in the last minute", text::count(few, "check")),
+        many => format!("{:.1} checks/s over the last minute", f64::from(many) / 60.0),
+    };
+    line("rate", rate);
     let pools: Vec<_> = status.pools.iter().map(pool).collect();
     let none = "none: `visor worker` starts a worker".to_owned();
     line("pools", if pools.is_empty() { none } else { pools.join(" · ") });

@@ -49,9 +49,10 @@ pub(crate) fn render(report: &RunReport, options: &Options<'_>) -> String {
     view.out
 }
 
-/// How long a check ran.
+/// How long a check ran; none when no worker had it.
 pub(crate) fn ran(check: &CheckReport) -> Option<Duration> {
-    Some(check.finished_at?.since(check.started_at?))
+    let ran = check.finished_at?.since(check.started_at?);
+    Some(ran).filter(|ran| !(ran.is_zero() && check.state == CheckState::Cancelled))
 }
 
 /// Why a check did not pass, in a few words; what kept it from running is told elsewhere.
@@ -272,9 +273,11 @@ impl View<'_> {
             parts.extend(issue_words(&telling_issues(check)).map(|words| (paint, words)));
         }
         if let Some(image) = &check.image {
-            parts.push((Style::dim, format!("sandbox {}", text::clean_line(image))));
+            let image = text::short_digests(&text::clean_line(image));
+            parts.push((Style::dim, format!("sandbox {image}")));
         }
         if self.options.places
+            && ran(check).is_some()
             && let Some(worker) = &check.worker
         {
             parts.push((Style::dim, format!("on {worker}")));

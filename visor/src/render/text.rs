@@ -60,6 +60,27 @@ pub(crate) fn count(number: impl Into<u64>, one: &str) -> String {
     if number == 1 { format!("1 {one}") } else { format!("{number} {one}s") }
 }
 
+/// Text in which digests of SHA-256 have their first twelve digits only: enough to tell them apart.
+pub(crate) fn short_digests(text: &str) -> String {
+    const SHOWN: usize = 12;
+    let mut parts = text.split("sha256:");
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let end = part.find(|c: char| !c.is_ascii_hexdigit()).unwrap_or(part.len());
+        let (digits, rest) = part.split_at(end);
+        out.push_str("sha256:");
+        match digits.get(..SHOWN).filter(|_| digits.len() == 64) {
+            Some(first) => {
+                out.push_str(first);
+                out.push('…');
+            }
+            None => out.push_str(digits),
+        }
+        out.push_str(rest);
+    }
+    out
+}
+
 /// Foreign text that can do nothing to the terminal: escape sequences are dropped, a line that
 /// was overwritten by a carriage return is as it was left, other control characters and the ones
 /// that reorder text become visible.
@@ -306,6 +327,14 @@ mod tests {
     fn the_last_lines_are_the_last_and_not_blank() {
         assert_eq!(last_lines("1\n2\n3\n\n", 2), ["2", "3"]);
         assert_eq!(last_lines("", 2), Vec::<String>::new());
+    }
+
+    #[test]
+    fn digests_are_short_for_people() {
+        let digest = "0123456789abcdef".repeat(4);
+        let short = short_digests(&format!("node@sha256:{digest}, again (sha256:{digest})"));
+        assert_eq!(short, "node@sha256:0123456789ab…, again (sha256:0123456789ab…)");
+        assert_eq!(short_digests("node@sha256:9f2c x"), "node@sha256:9f2c x");
     }
 
     #[test]

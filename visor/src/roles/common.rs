@@ -76,13 +76,15 @@ pub(crate) fn data_dir(said: Option<&Path>, role: &str) -> Result<PathBuf, Failu
         Failure::usage("visor::start::no_data_dir", "there is no place to keep state")
             .help("name one with --data-dir or VISOR_DATA_DIR")
     })?;
-    fs::create_dir_all(&directory).map_err(|error| {
-        let what = format!("cannot use `{}` to keep state", directory.display());
-        Failure::usage("visor::start::data_dir", what)
-            .because(&error)
-            .help("make it writable, or name another with --data-dir")
-    })?;
-    Ok(directory)
+    // Container engines take whole paths only.
+    std::path::absolute(&directory)
+        .and_then(|whole| fs::create_dir_all(&whole).map(|()| whole))
+        .map_err(|error| {
+            let what = format!("cannot use `{}` to keep state", directory.display());
+            Failure::usage("visor::start::data_dir", what)
+                .because(&error)
+                .help("make it writable, or name another with --data-dir")
+        })
 }
 
 /// A worker as it was asked for.
@@ -182,4 +184,15 @@ pub(crate) fn durable_memory_bus(data_dir: &std::path::Path) -> Arc<dyn Bus> {
         blob_folder: Some(data_dir.join("blobs")),
         ..visor_transport::MemoryOptions::default()
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_data_directory_that_was_named_from_here_is_known_by_its_whole_path() {
+        let whole = data_dir(Some(Path::new(".")), "worker").unwrap();
+        assert!(whole.is_absolute(), "{}", whole.display());
+    }
 }

@@ -12,7 +12,7 @@ use visor_worker::sandbox::images::Images;
 
 use crate::render::startup::Block;
 use crate::render::style::Style;
-use crate::render::terminal;
+use crate::render::{terminal, text};
 
 /// An engine on this machine says who it is within milliseconds; a start does not wait longer.
 const ENGINE_WITHIN: Duration = Duration::from_secs(2);
@@ -62,7 +62,8 @@ async fn of_engine(block: &mut Block, config: &WorkerConfig) {
     }
     for image in images.status() {
         match image.ready {
-            true => block.fact("image", format!("{} ready ({})", image.image, image.detail)),
+            // What is there is known by its name and its digest.
+            true => block.fact("image", format!("{} ready", text::short_digests(&image.detail))),
             false => {
                 block.fact("image", format!("{} missing", image.image));
                 block.note(image.detail);

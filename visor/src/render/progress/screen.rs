@@ -207,10 +207,12 @@ impl Model {
             text::clean_line(&check.name),
             state_word(change.to)
         );
-        if let Some(ran) = check.ran.filter(|_| change.to.is_settled()) {
+        // What was cancelled before a worker had it was nowhere, and for no time.
+        let never_ran = change.to == CheckState::Cancelled && check.ran.is_none_or(|r| r.is_zero());
+        if let Some(ran) = check.ran.filter(|_| change.to.is_settled() && !never_ran) {
             line.push_str(&format!(" after {}", text::duration(ran)));
         }
-        if let (true, Some(worker)) = (self.places, &check.worker) {
+        if let (true, Some(worker)) = (self.places && !never_ran, &check.worker) {
             line.push_str(&format!(" on {worker}"));
         }
         if let Some(attempt) = check.attempt.filter(|attempt| attempt.0 > 1) {
@@ -283,6 +285,15 @@ mod tests {
         insta::assert_snapshot!(
             model.change_line(&changes[0], Style::plain()),
             @"  ✗ c1 failed after 0.30 s on local, attempt 2: exit 3"
+        );
+        let mut cancelled = samples::check("c2", CheckState::Cancelled, 0);
+        cancelled.worker = Some(visor_protocol::WorkerId::new("coordinator").unwrap());
+        cancelled.why = Some("the run was cancelled".into());
+        let report = samples::report(visor_protocol::result::RunState::Running, 1, vec![cancelled]);
+        let changes = model.sync(&report, Duration::from_secs(1));
+        insta::assert_snapshot!(
+            model.change_line(&changes[0], Style::plain()),
+            @"  ■ c2 cancelled: the run was cancelled"
         );
     }
 }
