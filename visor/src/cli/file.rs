@@ -75,7 +75,8 @@ fn read_within(path: &Path, writer: Duration, data: Duration) -> Result<ConfigSo
 pub(crate) fn name_again(name: &str) -> Cow<'_, str> {
     let is_gone = name == DASH
         || name == STANDARD_INPUT
-        || name.starts_with("/dev/")
+        || name == "/dev/stdin"
+        || name.starts_with("/dev/fd/")
         || name.starts_with("/proc/");
     if is_gone { Cow::Borrowed("FILE") } else { text::shell_word(name) }
 }

@@ -15,7 +15,7 @@ use crate::render::{json, placement, terminal, text};
 /// Arguments of `visor validate`.
 #[derive(Debug, Args)]
 pub(crate) struct ValidateArgs {
-    /// The configuration [default: visor.yaml or .visor.yaml of the repository or this directory]
+    /// The configuration; `-` reads standard input [default: visor.yaml or .visor.yaml of the repository or this directory]
     #[arg(long, value_name = "FILE", env = "VISOR_CONFIG_PATH")]
     config: Option<PathBuf>,
     /// Print the mistakes as JSON

@@ -69,6 +69,10 @@ impl ClientError {
             Self::Refused(error) if error.retry_after_ms.is_some() => {
                 Failure::unavailable(&error.code, error.message)
             }
+            Self::Refused(error) if error.code == "visor::api::unauthorized" => {
+                let what = format!("the coordinator at {place} wants its token");
+                Failure::usage(&error.code, what).help("set VISOR_TOKEN to it, or give --token")
+            }
             Self::Refused(error) => Failure::usage(&error.code, error.message),
             Self::Bus(error) => {
                 let what = match &error {

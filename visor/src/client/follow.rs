@@ -89,6 +89,32 @@ pub(crate) async fn follow(
     ended
 }
 
+/// Asks before anything costly is done for the run: a coordinator that restarts is waited for, one
+/// that is not there is said at once.
+///
+/// # Errors
+/// When it does not answer in time, or refuses.
+pub(crate) async fn ask_first(
+    backend: &dyn Backend,
+    request: Request,
+    say: impl Fn(&str),
+) -> Result<Response, Failure> {
+    let started = Instant::now();
+    let mut complained = false;
+    loop {
+        let error = match backend.call(request.clone()).await {
+            Ok(answer) => return Ok(answer),
+            Err(error) => error,
+        };
+        let wait = error.retry_after_ms().filter(|_| started.elapsed() < patience(&error));
+        let Some(wait) = wait else { return Err(error.into_failure(backend.place())) };
+        if !std::mem::replace(&mut complained, true) {
+            say(&not_yet(&error, backend.place()));
+        }
+        tokio::time::sleep(Duration::from_millis(wait.clamp(50, 5_000))).await;
+    }
+}
+
 struct Follower<'a> {
     backend: &'a dyn Backend,
     run: RunId,
@@ -146,12 +172,7 @@ impl<'a> Follower<'a> {
             }
             if !complained {
                 complained = true;
-                let line = format!(
-                    "  not accepted yet: {}; trying again for {}",
-                    not_accepted(&error, self.backend.place()),
-                    text::duration(patience),
-                );
-                self.insist(&line);
+                self.insist(&not_yet(&error, self.backend.place()));
             }
             let wait = Duration::from_millis(wait.clamp(50, 5_000));
             tokio::select! {
@@ -366,13 +387,14 @@ fn patience(error: &ClientError) -> Duration {
 }
 
 /// What keeps a run from being taken, for the person who waits.
-fn not_accepted(error: &ClientError, place: &str) -> String {
-    match error {
+fn not_yet(error: &ClientError, place: &str) -> String {
+    let why = match error {
         ClientError::Bus(BusError::NoResponder { .. }) => {
             format!("no coordinator answers at {place}")
         }
         _ => reason(error),
-    }
+    };
+    format!("  not accepted yet: {why}; trying again for {}", text::duration(patience(error)))
 }
 
 fn reason(error: &ClientError) -> String {

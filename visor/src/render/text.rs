@@ -205,6 +205,13 @@ pub(crate) fn wrap(text: &str, columns: usize) -> Vec<String> {
     if measure_text_width(text) <= columns {
         return vec![text.to_owned()];
     }
+    // Indented text goes on as deep as it began.
+    let indent = text.len() - text.trim_start_matches(' ').len();
+    if (1..=columns / 4).contains(&indent) {
+        let (lead, rest) = text.split_at(indent);
+        let lines = wrap(rest, columns - indent).into_iter();
+        return lines.map(|line| format!("{lead}{line}")).collect();
+    }
     let mut lines = Vec::new();
     let (mut line, mut width) = (String::new(), 0);
     for word in text.split(' ') {
@@ -341,6 +348,7 @@ mod tests {
     fn text_is_broken_between_words_and_long_words_where_the_line_ends() {
         assert_eq!(wrap("one two three", 8), ["one two", "three"]);
         assert_eq!(wrap("abcdefgh ij", 3), ["abc", "def", "gh", "ij"]);
+        assert_eq!(wrap("  one two three", 10), ["  one two", "  three"]);
         assert_eq!(wrap("", 3), [""]);
         assert_eq!(wrap("one two", usize::MAX), ["one two"]);
     }

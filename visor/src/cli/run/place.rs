@@ -85,10 +85,13 @@ impl RunArgs {
         let mut interrupts = interrupts()?;
         let prepared = async {
             let backend = connect(fleet, self.token.as_deref()).await?;
+            let say = |line: &str| terminal::eprint(&format!("{line}\n"));
+            let workers = follow::ask_first(backend.as_ref(), Request::Workers, say).await?;
+            let on_pool = self.on_pool(workers, plan);
             submission.workspace = Some(self.upload(backend.as_ref(), context).await?);
-            Ok::<_, Failure>((backend, submission))
+            Ok::<_, Failure>((backend, submission, on_pool))
         };
-        let (backend, submission) = tokio::select! {
+        let (backend, submission, on_pool) = tokio::select! {
             prepared = prepared => prepared?,
             // Nothing was submitted: there is nothing to cancel.
             () = interrupts.next() => return Ok(Ended::Interrupted(None)),
@@ -97,7 +100,7 @@ impl RunArgs {
         let mut screen = self.screen(plan, &submission.config.name, &place, true, context);
         let run = submission.run;
         screen.say(&format!("  run {run} on {}", backend.place()), std::time::Duration::ZERO);
-        if let Some(words) = self.on_pool(backend.as_ref(), plan).await {
+        if let Some(words) = on_pool {
             screen.say(&format!("  {words}"), std::time::Duration::ZERO);
         }
         let ended = follow::follow(
@@ -113,13 +116,12 @@ impl RunArgs {
         ended
     }
 
-    /// Where the checks will run, as the workers of their pool say. Not knowing keeps no run from
-    /// being made.
-    async fn on_pool(&self, backend: &dyn Backend, plan: &Plan) -> Option<String> {
+    /// Where the checks will run, as the workers of their pool say.
+    fn on_pool(&self, answer: Response, plan: &Plan) -> Option<String> {
         let pool = self.pool.clone().unwrap_or_else(PoolName::default_pool);
-        let workers = match backend.call(Request::Workers).await {
-            Ok(Response::Workers(workers)) => workers,
-            Ok(_) | Err(_) => Vec::new(),
+        let workers = match answer {
+            Response::Workers(workers) => workers,
+            _ => Vec::new(),
         };
         let of_pool = workers.iter().filter(|worker| worker.pool == pool);
         placement::on_fleet(plan.checks(), &pool, of_pool.map(|worker| worker.execution))

@@ -76,7 +76,10 @@ impl Model {
     fn line(&self, check: &Check, now: Duration, name_width: usize, style: Style) -> String {
         let name = text::pad(&text::clean_line(&check.name), name_width);
         let took = match check.state {
-            CheckState::Running => text::duration(whole_tenths(now.saturating_sub(check.since))),
+            CheckState::Running => match whole_tenths(now.saturating_sub(check.since)) {
+                Duration::ZERO => String::new(),
+                ran => text::duration(ran),
+            },
             CheckState::Passed | CheckState::Failed | CheckState::Cancelled => {
                 check.ran.map(text::duration).unwrap_or_default()
             }
