@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior};
 use visor_protocol::api::{Reason, Request, Response, Submission, Wait};
-use visor_protocol::event::News;
+use visor_protocol::event::{News, Notice};
 use visor_protocol::ids::RunId;
 use visor_protocol::result::RunReport;
 use visor_transport::BusError;
@@ -32,6 +32,8 @@ const SUBMIT_WITHIN: Duration = Duration::from_secs(60);
 const RESTARTED_WITHIN: Duration = Duration::from_secs(12);
 /// One that cannot be reached at all is more likely misspelt than restarting.
 const REACHED_WITHIN: Duration = Duration::from_secs(5);
+/// What is still on its way when a run is over arrives within this time, or is lost.
+const OUTPUT_WITHIN: Duration = Duration::from_secs(2);
 /// Checks get a few seconds to end by themselves when they are cancelled.
 const CANCEL_WITHIN: Duration = Duration::from_secs(20);
 
@@ -78,6 +80,8 @@ pub(crate) async fn follow(
         noticed: Instant::now(),
         complained: false,
         said_no_worker: false,
+        wants_output: logs,
+        told_end: false,
     };
     let ended = match follower.submit(submission, interrupts).await {
         Ok(true) => follower.watch(watch, interrupts).await,
@@ -127,6 +131,10 @@ struct Follower<'a> {
     noticed: Instant,
     complained: bool,
     said_no_worker: bool,
+    /// The output of checks is shown as it comes.
+    wants_output: bool,
+    /// The news that the run is over has come, and with it everything before.
+    told_end: bool,
 }
 
 type Asked<'a> = Pin<Box<dyn Future<Output = Result<Response, ClientError>> + Send + 'a>>;
@@ -228,14 +236,9 @@ impl<'a> Follower<'a> {
                 }
                 seen = news(&mut watch) => match seen {
                     Some(Seen::Notices(notices)) => {
-                        self.heard = Instant::now();
-                        self.noticed = self.heard;
-                        let now = self.now();
-                        for notice in notices.iter().filter(|notice| notice.run == self.run) {
-                            self.screen.notice(notice, now);
-                            if let News::RunFinished { .. } = notice.what {
-                                asked = Some(self.ask());
-                            }
+                        self.take_notices(&notices);
+                        if self.told_end {
+                            asked = Some(self.ask());
                         }
                     }
                     Some(Seen::Log(chunk)) => {
@@ -248,6 +251,9 @@ impl<'a> Follower<'a> {
                 },
                 answer = pending_or(&mut asked) => {
                     asked = None;
+                    if matches!(&answer, Ok(Response::Run(report)) if report.summary.state.is_finished()) {
+                        self.hear_output_out(&mut watch).await;
+                    }
                     if let Some(report) = self.take_answer(answer)? {
                         return Ok(match cancelling {
                             Some(_) => Ended::Interrupted(Some(report)),
@@ -292,6 +298,32 @@ impl<'a> Follower<'a> {
                         return Ok(Ended::Interrupted(None));
                     }
                 }
+            }
+        }
+    }
+
+    fn take_notices(&mut self, notices: &[Notice]) {
+        self.heard = Instant::now();
+        self.noticed = self.heard;
+        let now = self.now();
+        for notice in notices.iter().filter(|notice| notice.run == self.run) {
+            self.screen.notice(notice, now);
+            self.told_end |= matches!(notice.what, News::RunFinished { .. });
+        }
+    }
+
+    /// The answer that the run is over may be faster than the output that is still on its way.
+    async fn hear_output_out(&mut self, watch: &mut Option<Box<dyn Watch>>) {
+        let until = Instant::now() + OUTPUT_WITHIN;
+        while self.wants_output && !self.told_end && watch.is_some() {
+            match tokio::time::timeout_at(until, news(watch)).await {
+                Ok(Some(Seen::Notices(notices))) => self.take_notices(&notices),
+                Ok(Some(Seen::Log(chunk))) => {
+                    let now = self.now();
+                    self.screen.log(&chunk, now);
+                }
+                Ok(Some(Seen::Reconnected)) => {}
+                Ok(None) | Err(_) => return,
             }
         }
     }
