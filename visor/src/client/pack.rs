@@ -37,7 +37,8 @@ enum Kind {
     Link { to: PathBuf },
 }
 
-/// Packs what is under `root` and not ignored. Blocking.
+/// Packs what is under `root` and not ignored. A file that goes away meanwhile, as programs at
+/// work in the tree have them, is as if it had never been there. Blocking.
 ///
 /// # Errors
 /// When something cannot be read, or there is too much of it.
@@ -48,27 +49,38 @@ pub(crate) fn pack(root: &Path) -> Result<Packed, Failure> {
 fn pack_within(root: &Path, max_bytes: u64) -> Result<Packed, Failure> {
     let mut left_out = Vec::new();
     let mut env_file_stays = false;
-    let mut entries = collect(root, max_bytes, &mut left_out)?;
-    entries.retain(|(path, kind)| {
+    let mut found = collect(root, max_bytes, &mut left_out)?;
+    found.retain(|(path, kind)| {
         let is_env_file = path == Path::new(dotenv::NAME) && matches!(kind, Kind::File { .. });
         env_file_stays |= is_env_file;
         !is_env_file
     });
+    let (bytes, entries) = archive(root, &found)?;
+    Ok(Packed { bytes, entries, left_out, env_file_stays })
+}
+
+/// The gzipped tar of these, and how many are in it.
+fn archive(root: &Path, found: &[(PathBuf, Kind)]) -> Result<(Bytes, usize), Failure> {
     // No time and no name in the header: the bytes depend on the files alone.
     let gzip = GzBuilder::new().mtime(0).write(Vec::new(), Compression::new(3));
     let mut tar = tar::Builder::new(gzip);
-    for (path, kind) in &entries {
-        append(&mut tar, root, path, kind).map_err(|error| {
-            let what = format!("cannot pack `{}`", root.join(path).display());
-            Failure::usage("visor::pack::unreadable", what)
-                .because(&error)
-                .help("make it readable, or have .gitignore leave it out")
-        })?;
+    let mut entries = 0;
+    for (path, kind) in found {
+        match append(&mut tar, root, path, kind) {
+            Ok(()) => entries += 1,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => {
+                let what = format!("cannot pack `{}`", root.join(path).display());
+                return Err(Failure::usage("visor::pack::unreadable", what)
+                    .because(&error)
+                    .help("make it readable, or have .gitignore leave it out"));
+            }
+        }
     }
     let bytes = tar.into_inner().and_then(|gzip| gzip.finish()).map_err(|error| {
         Failure::usage("visor::pack::failed", "cannot pack the working tree").because(&error)
     })?;
-    Ok(Packed { bytes: bytes.into(), entries: entries.len(), left_out, env_file_stays })
+    Ok((bytes.into(), entries))
 }
 
 fn collect(
@@ -90,6 +102,12 @@ fn collect(
     let mut entries = Vec::new();
     let mut total: u64 = 0;
     for entry in walk {
+        let vanished = |error: &ignore::Error| {
+            error.io_error().is_some_and(|error| error.kind() == io::ErrorKind::NotFound)
+        };
+        if entry.as_ref().is_err_and(vanished) {
+            continue;
+        }
         let entry = entry.map_err(|error| {
             Failure::usage("visor::pack::unreadable", "cannot read the working tree")
                 .because(&error)
@@ -103,7 +121,10 @@ fn collect(
             let what = format!("cannot read `{}`", entry.path().display());
             Failure::usage("visor::pack::unreadable", what).because(error)
         };
-        let metadata = fs::symlink_metadata(entry.path()).map_err(|error| unreadable(&error))?;
+        let metadata = match fs::symlink_metadata(entry.path()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            metadata => metadata.map_err(|error| unreadable(&error))?,
+        };
         let kind = if metadata.is_dir() {
             Kind::Directory
         } else if metadata.is_symlink() {
@@ -175,31 +196,15 @@ fn append<W: io::Write>(
             tar.append_link(&mut header, path, to)
         }
         Kind::File { bytes, executable } => {
+            // One that grows while it is read is cut at the size it had, one that shrinks is taken
+            // as it is then.
+            let mut content = Vec::new();
+            fs::File::open(root.join(path))?.take(*bytes).read_to_end(&mut content)?;
             header.set_entry_type(tar::EntryType::Regular);
             header.set_mode(if *executable { 0o755 } else { 0o644 });
-            header.set_size(*bytes);
-            // A file that grows while it is read is cut at the size it had.
-            let mut file = fs::File::open(root.join(path))?.take(*bytes);
-            let mut counted = Counted { inner: &mut file, read: 0 };
-            tar.append_data(&mut header, path, &mut counted)?;
-            if counted.read != *bytes {
-                return Err(io::Error::other("it became shorter while it was read"));
-            }
-            Ok(())
+            header.set_size(content.len() as u64);
+            tar.append_data(&mut header, path, content.as_slice())
         }
-    }
-}
-
-struct Counted<R> {
-    inner: R,
-    read: u64,
-}
-
-impl<R: io::Read> io::Read for Counted<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.inner.read(buffer)?;
-        self.read += read as u64;
-        Ok(read)
     }
 }
 
@@ -272,6 +277,20 @@ mod tests {
         let failure = pack_within(dir.path(), 4_000).unwrap_err();
         let text = failure.render(crate::render::style::Style::plain());
         assert!(text.contains("src (5.0 kB)"), "{text}");
+    }
+
+    #[test]
+    fn a_file_that_changes_while_the_tree_is_packed_is_taken_as_it_is_then() {
+        let dir = tree();
+        let found = collect(dir.path(), MAX_BYTES, &mut Vec::new()).unwrap();
+        fs::remove_file(dir.path().join("src/main.rs")).unwrap();
+        fs::write(dir.path().join("run.sh"), "").unwrap();
+        let (bytes, entries) = archive(dir.path(), &found).unwrap();
+        let packed = Packed { bytes, entries, left_out: Vec::new(), env_file_stays: false };
+        let names = listed(&packed);
+        assert_eq!(entries, names.len());
+        assert!(names.contains(&"755 run.sh".to_owned()), "{names:?}");
+        assert!(!names.iter().any(|name| name.contains("main.rs")), "{names:?}");
     }
 
     #[test]
