@@ -184,8 +184,12 @@ async fn the_next_worker_ends_what_a_worker_without_a_warden_left() {
         let environ = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
         String::from_utf8_lossy(&environ).contains("VISOR_OWNER=")
     };
-    // Known by its number before it has become what it will be.
-    until("one hides", || processes.iter().filter(|pid| is_marked(pid)).count() == 4).await;
+    // Known by its number before it has become what it will be: on the way a process can be read
+    // with no environment at all.
+    let is_asleep = |pid: &String| {
+        fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|words| words == b"sleep\x001000\0")
+    };
+    until("four sleep", || processes.iter().filter(|pid| is_asleep(pid)).count() == 4).await;
     owner.kill();
     // Without marks and without a warden one cannot be told from a stranger's.
     let (marked, hidden): (Vec<&String>, Vec<&String>) =

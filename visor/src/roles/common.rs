@@ -51,12 +51,10 @@ pub(crate) fn fleet_config(path: Option<&Path>, style: Style) -> Result<FleetCon
             Ok(config)
         }
         Err(mistakes) => {
-            let shown = project::shown(&mistakes, style);
-            let text = format!(
-                "{shown}{}: `{name}` cannot be used [visor::fleet::invalid]. Nothing was started.\n",
-                mistakes.summary()
-            );
-            Err(Failure::rendered(ExitCode::Usage, text))
+            terminal::eprint(&project::shown(&mistakes, style));
+            let what = format!("`{name}` cannot be used: {}", mistakes.summary());
+            Err(Failure::usage("visor::fleet::invalid", what)
+                .help("correct it at the places shown; nothing was started"))
         }
     }
 }
