@@ -340,7 +340,8 @@ impl<'a> Follower<'a> {
     }
 
     fn explain(&mut self, reasons: &[Reason]) {
-        self.screen.explain(reasons);
+        let now = self.now();
+        self.screen.explain(reasons, now);
         let no_worker = reasons.iter().find(|reason| reason.wait == Some(Wait::Worker));
         if let Some(waits_for) = no_worker.and_then(|reason| reason.waits_for.as_ref())
             && !self.said_no_worker

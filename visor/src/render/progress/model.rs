@@ -188,7 +188,8 @@ impl Model {
             [] => match (&check.waits_for, &check.why) {
                 (Some(what), _) => format!("waits for {what}"),
                 (None, Some(why)) => format!("waits: {why}"),
-                (None, None) => "waits for a free slot".into(),
+                // Who knows has not been asked yet; a guess would send people the wrong way.
+                (None, None) => "waiting".into(),
             },
             names if names.len() > 4 => {
                 format!("waits for {} and {} more", names[..3].join(", "), names.len() - 3)
@@ -258,7 +259,7 @@ mod tests {
         let mut model = model();
         assert_eq!(model.waits_for(model.check(1)), "waits for a");
         model.apply(&news("a", CheckState::Passed), Duration::ZERO);
-        assert_eq!(model.waits_for(model.check(1)), "waits for a free slot");
+        assert_eq!(model.waits_for(model.check(1)), "waiting", "nobody was asked yet");
         model.explain(&[samples::reason("b", "a worker: pool `gpu` has none")]);
         let told = model.waits_for(model.check(1));
         assert_eq!(told, "waits for a worker: pool `gpu` has none");

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use visor_protocol::api::Reason;
+use visor_protocol::api::{Reason, Wait};
 use visor_protocol::event::Notice;
 use visor_protocol::result::{CheckState, RunReport};
 use visor_protocol::worker::LogChunk;
@@ -17,6 +17,8 @@ use crate::render::{terminal, text};
 const FIRST_FRAME: Duration = Duration::from_millis(80);
 /// After so much silence, what is being waited for is said; later ever less often.
 const SILENCE: [u64; 4] = [1, 10, 30, 60];
+/// Causes that take turns are said so often, then only at the end of a silence.
+const CAUSES: u32 = 8;
 
 /// Shows a run on standard error while it goes on.
 pub(crate) struct Screen {
@@ -25,6 +27,7 @@ pub(crate) struct Screen {
     verbose: bool,
     style: Style,
     lines: Lines,
+    causes: Causes,
 }
 
 enum How {
@@ -56,7 +59,8 @@ impl Screen {
             (_, false) => How::Plain { said_at: Duration::ZERO, silences: 0 },
         };
         let verbose = volume == Volume::Verbose;
-        let mut screen = Self { model, how, verbose, style, lines: Lines::default() };
+        let mut screen =
+            Self { model, how, verbose, style, lines: Lines::default(), causes: Causes::default() };
         if verbose && matches!(screen.how, How::Plain { .. }) {
             let heading = screen.model.heading.clone();
             screen.say(&heading, Duration::ZERO);
@@ -84,8 +88,13 @@ impl Screen {
     }
 
     /// Takes what checks wait for.
-    pub(crate) fn explain(&mut self, reasons: &[Reason]) {
+    pub(crate) fn explain(&mut self, reasons: &[Reason], now: Duration) {
         self.model.explain(reasons);
+        if matches!(self.how, How::Plain { .. })
+            && let Some(line) = self.causes.news(reasons, self.model.counts().running > 0)
+        {
+            self.say(&line, now);
+        }
     }
 
     /// Takes output of a check.
@@ -187,6 +196,43 @@ impl Screen {
         for (ticket, line) in lines.finish(of_check) {
             self.say_output(ticket.job, &[line], now);
         }
+    }
+}
+
+/// What a run was said to wait for, so that each cause is said once and not at every question.
+#[derive(Debug, Default)]
+struct Causes {
+    last: Option<Wait>,
+    said: u32,
+}
+
+impl Causes {
+    /// The line about what keeps the run now, if that is another cause than the last one.
+    ///
+    /// Causes are told apart by their kind: the words hold places in line and seconds left.
+    fn news(&mut self, reasons: &[Reason], some_run: bool) -> Option<String> {
+        let (reason, wait, words) = reasons.iter().find_map(|reason| {
+            let (wait, words) = (reason.wait?, reason.waits_for.as_ref()?);
+            keeps(wait, some_run).then_some((reason, wait, words))
+        })?;
+        if self.last == Some(wait) || self.said == CAUSES {
+            return None;
+        }
+        self.last = Some(wait);
+        self.said += 1;
+        Some(format!("  {} waits for {}", text::clean_line(&reason.check), text::clean_line(words)))
+    }
+}
+
+/// Whether this is worth a line of its own.
+fn keeps(wait: Wait, some_run: bool) -> bool {
+    match wait {
+        Wait::Retry | Wait::Image | Wait::Bucket | Wait::Journal => true,
+        // Behind checks that run it is the usual course of things.
+        Wait::Slot | Wait::Claim => !some_run,
+        // The dependencies are reasons themselves, and whoever follows the run is told of a
+        // missing worker in any case.
+        Wait::Dependency | Wait::Place | Wait::Worker => false,
     }
 }
 
@@ -295,5 +341,22 @@ mod tests {
             model.change_line(&changes[0], Style::plain()),
             @"  ■ c2 cancelled: the run was cancelled"
         );
+    }
+
+    #[test]
+    fn each_cause_is_said_once_until_it_changes() {
+        let because =
+            |wait, words: &str| Reason { wait: Some(wait), ..samples::reason("a", words) };
+        let mut causes = Causes::default();
+        let mut told = |wait, words: &str, some_run| causes.news(&[because(wait, words)], some_run);
+        let bucket = "a token of limit `api`, which comes in 9 s";
+        assert_eq!(told(Wait::Slot, "a slot (place 1)", true), None, "checks run");
+        assert_eq!(told(Wait::Bucket, bucket, true), Some(format!("  a waits for {bucket}")));
+        assert_eq!(told(Wait::Bucket, "a token of limit `api`, which comes in 6 s", true), None);
+        let image = "image `x`, which no worker of pool `default` has";
+        assert_eq!(told(Wait::Image, image, false), Some(format!("  a waits for {image}")));
+        assert_eq!(told(Wait::Worker, "a worker", false), None, "it is said to everybody");
+        let turns = (0..100).flat_map(|_| [Wait::Bucket, Wait::Slot]);
+        assert_eq!(turns.filter_map(|wait| told(wait, "x", false)).count(), 6);
     }
 }
