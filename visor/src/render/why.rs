@@ -34,6 +34,7 @@ pub(crate) fn render(reasons: &[Reason], style: Style) -> String {
         for (name, fact) in &reason.facts {
             facts.push((text::clean_line(name), text::clean_line(fact)));
         }
+        let facts = together(facts);
         let width = facts.iter().map(|(name, _)| text::width(name)).max().unwrap_or(0);
         for (name, fact) in facts {
             let _ = writeln!(out, "  {}  {fact}", style.dim(&text::pad(&name, width)));
@@ -43,6 +44,20 @@ pub(crate) fn render(reasons: &[Reason], style: Style) -> String {
         }
     }
     out
+}
+
+/// Says what stands several times in a row once, with how often.
+fn together(facts: Vec<(String, String)>) -> Vec<(String, String)> {
+    facts
+        .chunk_by(|one, next| one == next)
+        .map(|same| {
+            let (name, fact) = same[0].clone();
+            match same.len() {
+                1 => (name, fact),
+                times => (name, format!("{fact} ×{times}")),
+            }
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -68,6 +83,19 @@ mod tests {
           dependencies  lint passed, unit passed
           limits        none apply
           would help: one more worker in `default`
+        ");
+    }
+
+    #[test]
+    fn attempts_that_ended_alike_are_one_line() {
+        let mut reason = crate::render::samples::reason("scan", "image `x`");
+        for why in ["image `x` is missing", "image `x` is missing", "worker lost"] {
+            reason.facts.push(("earlier attempt".into(), why.into()));
+        }
+        insta::assert_snapshot!(render(&[reason], Style::plain()), @r"
+        scan queued: waiting 2.1 s for image `x`
+          earlier attempt  image `x` is missing ×2
+          earlier attempt  worker lost
         ");
     }
 }
