@@ -146,12 +146,29 @@ fn a_thousand_checks_are_one_line_when_all_pass() {
 }
 
 #[test]
-fn a_selection_of_nothing_says_so() {
+fn a_selection_of_nothing_says_which_flag_would_select() {
     let project = Project::new(
-        "version: '1.0'\nchecks:\n  a: { type: command, exec: 'true', tags: [slow] }\n",
+        r#"
+version: "1.0"
+checks:
+  a: { type: noop, tags: [slow] }
+  b: { type: noop, tags: [fast, slow] }
+  c: { type: noop, tags: [fast], on: [pr_opened] }
+"#,
     );
-    let said = project.visor(&["run"]).ended(0);
-    assert!(said.err.contains("nothing is selected: 1 check left out"), "{}", said.err);
+    let cases: [(&[&str], &str); 6] = [
+        (&[], "nothing is selected: all 3 checks have tags: add --tags fast,slow"),
+        (&["--check", "all"], "all 3 checks have tags: add --tags fast,slow"),
+        (&["--tags", "gpu"], "all 3 checks have other tags: --tags fast,slow would select"),
+        (&["--exclude-tags", "fast,slow"], "all 3 checks have a tag that is excluded (fast, slow)"),
+        (&["-c", "c", "--event", "manual"], "1 check is for other events: --event all, or one of"),
+        (&["--event", "manual"], "2 checks have tags: add --tags fast,slow; 1 check is for other"),
+    ];
+    for (flags, told) in cases {
+        let said = project.visor(&[&["run"], flags].concat()).ended(0);
+        assert!(said.err.contains(told), "{flags:?}: {}", said.err);
+    }
+    project.visor(&["run", "--tags", "fast,slow"]).ended(0);
 }
 
 #[test]

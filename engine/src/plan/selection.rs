@@ -122,7 +122,7 @@ fn named(config: &Config, selection: &Selection, mistakes: &mut Diagnostics) -> 
     named
 }
 
-/// `all` means every check, unless a check has that name.
+/// `all` makes every check a candidate, unless a check has that name; tags and events still decide.
 fn names_all(config: &Config, selection: &Selection) -> bool {
     selection.checks.is_empty()
         || (selection.checks.iter().any(|name| name == "all") && config.position("all").is_none())

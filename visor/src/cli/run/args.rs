@@ -17,7 +17,7 @@ pub(crate) struct RunArgs {
     /// The configuration; `-` reads standard input [default: visor.yaml or .visor.yaml of the repository or this directory]
     #[arg(long, value_name = "FILE", env = "VISOR_CONFIG_PATH")]
     pub(super) config: Option<PathBuf>,
-    /// Only this check and what it depends on; `all` for all; can be given several times
+    /// Only this check and what it depends on; can be given several times; `all` is the same as none: all checks without tags, with --tags also those with one of them
     #[arg(long = "check", short = 'c', value_name = "NAME")]
     pub(super) checks: Vec<String>,
     /// Also checks with one of these tags (those without tags run anyway)

@@ -2,10 +2,12 @@
 //!
 //! - [`args`]: its flags
 //! - this file: from the flags to a submission, and from its end to the exit status
+//! - [`nothing`]: which flag helps when nothing is selected
 //! - [`place`]: in this process, or on a fleet
 //! - [`result`]: what is printed, and where
 
 mod args;
+mod nothing;
 mod place;
 mod result;
 
@@ -26,7 +28,7 @@ use crate::client::follow::Ended;
 use crate::client::{dotenv, environment, revision};
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
-use crate::render::{terminal, text};
+use crate::render::terminal;
 use crate::{logging, runtime};
 
 impl RunArgs {
@@ -105,11 +107,7 @@ impl RunArgs {
         }
         let note = |line: String| terminal::eprint(&format!("  {} {line}\n", style.yellow("!")));
         if plan.checks().is_empty() && !plan.excluded().is_empty() {
-            let excluded = plan.excluded().len() as u64;
-            note(format!(
-                "nothing is selected: {} left out by tags, event or name",
-                text::count(excluded, "check")
-            ));
+            note(nothing::said(&loaded.config, plan.excluded()));
         }
         if !withheld.is_empty() {
             note(format!(
