@@ -182,6 +182,10 @@ fn a_service_that_others_could_reach_wants_a_token() {
     let project = Project::empty();
     let said = project.visor(&["serve", "--http", "0.0.0.0:0"]).ended(2);
     assert!(said.err.contains("VISOR_TOKEN"), "{}", said.err);
+    let short = ["serve", "--http", "0.0.0.0:0", "--token", "fifteen-letters"];
+    let said = project.visor(&short).ended(2);
+    assert!(said.err.contains("openssl rand -hex 16"), "{}", said.err);
+    assert!(!said.err.contains("fifteen-letters"), "{}", said.err);
 }
 
 #[test]

@@ -27,7 +27,7 @@ pub(crate) struct RoleArgs {
     /// Checks the worker runs at once [default: the number of cores]
     #[arg(long, value_name = "N", env = "VISOR_SLOTS", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) slots: Option<u32>,
-    /// The token that the HTTP API asks for
+    /// The token that the HTTP API asks for; of 16 characters or more unless the address is loopback
     #[arg(long, value_name = "TOKEN", env = "VISOR_TOKEN", hide_env_values = true)]
     pub(crate) token: Option<String>,
     /// How the log is written

@@ -11,6 +11,10 @@ use visor_coordinator::http::{HttpError, HttpHandle, HttpOptions, HttpServer, To
 use visor_protocol::time::SystemClock;
 
 use crate::failure::Failure;
+use crate::render::text;
+
+/// Characters of a token that other machines may try. Sixteen of a random text are 64 bits.
+const SHORTEST: usize = 16;
 
 /// An address that is taken.
 pub(super) struct Address {
@@ -28,12 +32,26 @@ impl Address {
     /// Takes the address: a taken port is found before anybody relies on the rest.
     ///
     /// # Errors
-    /// When others could reach it without a token, or it cannot be had.
+    /// When others could reach it without a token or by guessing it, or it cannot be had.
     pub(super) async fn take(address: SocketAddr, token: Option<&str>) -> Result<Self, Failure> {
-        let token = token.filter(|token| !token.is_empty()).map(Token::new).transpose();
+        let token = token.filter(|token| !token.is_empty());
+        let length = token.map(str::len);
+        let token = token.map(Token::new).transpose();
         let token = token.map_err(|error| {
             Failure::usage("visor::start::token", "the token cannot be used").because(&error)
         })?;
+        // Loopback is the machine's own affair: there a token only tells its users apart.
+        if !address.ip().is_loopback()
+            && let Some(length) = length.filter(|length| *length < SHORTEST)
+        {
+            let what = format!(
+                "{address} can be reached from other machines, and a token of {} is quickly \
+                 guessed: at least {SHORTEST} are wanted there",
+                text::count(length as u64, "character"),
+            );
+            return Err(Failure::usage("visor::start::short_token", what)
+                .help("generate one: `openssl rand -hex 16`"));
+        }
         let guarded = token.is_some();
         let options = HttpOptions::new(address, token, Arc::new(random));
         let server = bind(options).await.map_err(|error| refused(&error))?;
@@ -83,5 +101,20 @@ fn refused(error: &HttpError) -> Failure {
                 .because(error)
                 .help("another process may be there; name another address with --http")
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_short_token_will_do_where_only_this_machine_reaches() {
+        let reached_by = async |address: &str, token| {
+            Address::take(address.parse().unwrap(), Some(token)).await.map(|_| ()).is_ok()
+        };
+        assert!(reached_by("127.0.0.1:0", "short").await);
+        assert!(!reached_by("0.0.0.0:0", "fifteen-letters").await);
+        assert!(reached_by("0.0.0.0:0", "sixteen--letters").await);
     }
 }
