@@ -21,6 +21,7 @@ use crate::config::{DockerOptions, Timings, WorkerConfig};
 use crate::error::WorkerError;
 use crate::sandbox::create::{self, NOBODY};
 use crate::sandbox::images::{Image, Images};
+use crate::sandbox::life::Home;
 use crate::sandbox::place::SandboxPlace;
 use crate::sandbox::{Engine, Sandboxes};
 use crate::workspace::copy::Owner;
@@ -275,7 +276,15 @@ impl Places {
                 .map_err(WorkerError::Engine)?;
             let images = Images::new(self.pool.clone(), images.clone());
             let who = (worker.clone(), *boot);
-            Ok(Sandboxes::start(engine, images, who, timings.engine_check))
+            let home = match &self.data_dir {
+                // Entered when the worker started.
+                DataDir::Given(path) => Some(
+                    Home::open(path.join("owners"))
+                        .map_err(|source| WorkerError::DataDir { path: path.clone(), source })?,
+                ),
+                DataDir::Temporary(_) => None,
+            };
+            Ok(Sandboxes::start(engine, images, who, home, timings.engine_check))
         };
         self.sandboxes.get_or_try_init(start).await
     }

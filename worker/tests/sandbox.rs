@@ -372,8 +372,8 @@ async fn without_a_default_sandbox_a_job_is_told_what_to_do() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn leftovers_of_an_earlier_life_are_swept_and_strangers_left_alone() {
-    let engine = engine!(private_or_skip, "leftovers_of_an_earlier_life_are_swept");
+async fn what_the_dead_left_is_swept_and_what_the_living_use_is_not() {
+    let engine = engine!(private_or_skip, "what_the_dead_left_is_swept");
     let make = |name: &str, labels: &str| {
         let body = format!(
             "{{\"Image\":\"{IMAGE}\",\"Cmd\":[\"sleep\",\"1000\"],\"Labels\":{labels},\"StopTimeout\":0,\
@@ -395,16 +395,40 @@ async fn leftovers_of_an_earlier_life_are_swept_and_strangers_left_alone() {
             .unwrap();
         assert!(started.status.success());
     };
-    let config = in_sandbox(&engine, "sweep");
-    make("earlier", &format!("{{\"visor.worker\":\"{}\",\"visor.boot\":\"1\"}}", config.id));
-    make(
-        "other",
-        "{\"visor.worker\":\"somebody-else\",\"visor.boot\":\"1\",\"visor.process\":\"x/y/1/2\"}",
-    );
-    make("stranger", "{\"app\":\"database\"}");
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    let namespace = std::fs::read_link("/proc/self/ns/pid").unwrap();
+    let here = format!("{}/{}", boot.trim(), namespace.display());
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let started = stat.rsplit_once(')').unwrap().1.split_ascii_whitespace().nth(19).unwrap();
+    let own = std::process::id();
+    let data = tempfile::tempdir().unwrap();
+    let mut config = in_sandbox(&engine, "sweep");
+    config.data_dir = Some(data.path().to_owned());
     let desk = Desk::open(config).await;
-    until("the leftover is swept", || containers(&engine, &desk).is_empty()).await;
-    assert_eq!(engine.containers("visor.boot=1"), ["other"]);
+    let home = std::fs::read_to_string(data.path().join("owners/.id")).unwrap();
+    let far = "18446744073709551615";
+    // All under the name of our worker: runs on one's own machine have one name for all.
+    let all = [
+        ("dead", format!("{here}/{own}/1"), "x", far),
+        ("alive", format!("{here}/{own}/{started}"), "x", far),
+        ("elsewhere", "boot/pid:[1]/1/2".to_owned(), "x", far),
+        ("overdue", "boot/pid:[1]/1/2".to_owned(), "x", "1000000"),
+        ("neighbour", "boot/pid:[1]/1/2".to_owned(), home.as_str(), far),
+    ];
+    for (name, process, data, until) in &all {
+        let labels = serde_json::json!({
+            "visor.worker": desk.worker.id(), "visor.boot": "1", "visor.process": process,
+            "visor.data": data, "visor.owner": "gone", "visor.until": until,
+        });
+        make(name, &labels.to_string());
+    }
+    make("stranger", "{\"app\":\"database\"}");
+    until("the leftovers are swept", || {
+        let mut left = engine.containers("visor.boot=1");
+        left.sort();
+        left == ["alive", "elsewhere"]
+    })
+    .await;
     assert_eq!(engine.containers("app=database"), ["stranger"]);
     desk.worker.stop().await;
 }

@@ -14,6 +14,9 @@ use rustix::process::{Pid, Signal};
 
 use super::marker;
 
+/// The file with a directory's own name.
+const ID: &str = ".id";
+
 /// Rounds of killing: each finds what the one before had not finished starting.
 const ROUNDS: u32 = 50;
 
@@ -60,6 +63,33 @@ pub fn claim(directory: &Path) -> io::Result<(Option<Claim>, usize)> {
     Ok((Some(Claim { path, _lock: file }), killed))
 }
 
+/// The name of a data directory itself, the same for whoever uses it: in another container, after
+/// the machine was started anew, or over a network.
+///
+/// # Errors
+/// When the directory cannot be read or written.
+pub fn id(directory: &Path) -> io::Result<String> {
+    let path = directory.join(ID);
+    // Written under another name first: nobody reads half of it.
+    let own = directory.join(format!("{ID}-{}", marker::owner()));
+    fs::write(&own, marker::owner())?;
+    let first = fs::hard_link(&own, &path);
+    fs::remove_file(&own)?;
+    match first {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        Ok(()) | Err(_) => fs::read_to_string(&path),
+    }
+}
+
+/// Whether the process of this name lives, of those that have entered the directory.
+pub fn is_alive(directory: &Path, owner: &str) -> bool {
+    match File::open(directory.join(owner)) {
+        Ok(file) => rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err(),
+        // What cannot be read is not taken for dead.
+        Err(error) => error.kind() != io::ErrorKind::NotFound,
+    }
+}
+
 /// Kills every process that `owner` started, and what those started. Returns how many there were.
 pub(crate) fn kill_all(owner: &str) -> usize {
     let own = i32::try_from(std::process::id()).unwrap_or(0);
@@ -84,4 +114,20 @@ pub(crate) fn kill_all(owner: &str) -> usize {
         std::thread::park_timeout(Duration::from_millis(10));
     }
     killed.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_keeps_its_name_and_knows_who_lives() {
+        let directory = tempfile::tempdir().unwrap();
+        let name = id(directory.path()).unwrap();
+        assert_eq!(id(directory.path()).unwrap(), name);
+        let dead = File::create(directory.path().join("dead")).unwrap();
+        assert!(!is_alive(directory.path(), "dead") && !is_alive(directory.path(), "unknown"));
+        rustix::fs::flock(&dead, FlockOperation::NonBlockingLockExclusive).unwrap();
+        assert!(is_alive(directory.path(), "dead"));
+    }
 }

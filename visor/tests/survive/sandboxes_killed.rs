@@ -39,3 +39,34 @@ async fn a_worker_killed_among_sandboxed_checks_leaves_no_container_and_settles_
     assert!(!requeued.is_empty());
     assert_eq!(engine.containers("visor.worker"), Vec::<String>::new());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn runs_at_the_same_time_leave_each_others_containers_alone() {
+    let test = "runs_at_the_same_time_leave_each_others_containers_alone";
+    let Some(engine) = DockerEngine::private_or_skip(test).await else { return };
+    let project = tempfile::tempdir().unwrap();
+    let file = format!(
+        "version: '1.0'\nsandboxes: {{ s: {{ image: '{IMAGE}' }} }}\nchecks:\n  a: {{ type: command, \
+         sandbox: s, exec: 'until test -e go; do sleep 0.1; done; echo done' }}\n"
+    );
+    std::fs::write(project.path().join(".visor.yaml"), file).unwrap();
+    let start = || {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_visor"));
+        command.args(["run", "--quiet"]).current_dir(project.path());
+        command.env("DOCKER_HOST", engine.host()).stdin(std::process::Stdio::null());
+        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+        command.spawn().unwrap()
+    };
+    let running = || engine.containers("visor.job").len();
+    let first = start();
+    until("the first runs", || running() == 1).await;
+    let second = start();
+    until("both run", || running() == 2).await;
+    std::fs::write(project.path().join("go"), "").unwrap();
+    for run in [first, second] {
+        let ended = run.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert_eq!(ended.status.code(), Some(0), "{said}");
+    }
+    until("no container is left", || engine.containers("visor.worker").is_empty()).await;
+}

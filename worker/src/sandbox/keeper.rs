@@ -11,12 +11,13 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use visor_protocol::ids::WorkerId;
+use visor_protocol::time::{Clock as _, SystemClock};
 use visor_protocol::worker::Ticket;
 use visor_providers::warden;
 
 use super::engine::{Engine, EngineError};
 use super::images::Images;
-use super::life;
+use super::life::{self, Home};
 
 /// Between two looks while something is wrong: the engine is down, or a container does not go.
 const URGENT: Duration = Duration::from_secs(1);
@@ -32,6 +33,7 @@ pub struct Sandboxes {
     pub images: Images,
     worker: WorkerId,
     boot: u64,
+    home: Option<Home>,
     check_every: Duration,
     /// Names of containers in use.
     live: Mutex<HashSet<String>>,
@@ -58,6 +60,7 @@ impl Sandboxes {
         engine: Engine,
         images: Images,
         (worker, boot): (WorkerId, u64),
+        home: Option<Home>,
         check_every: Duration,
     ) -> Arc<Self> {
         let sandboxes = Arc::new(Self {
@@ -65,6 +68,7 @@ impl Sandboxes {
             images,
             worker,
             boot,
+            home,
             check_every,
             live: Mutex::new(HashSet::new()),
             doomed: Mutex::new(HashMap::new()),
@@ -87,9 +91,10 @@ impl Sandboxes {
         Container { sandboxes: Arc::clone(self), name, watched, removed: false }
     }
 
-    /// The labels of an attempt's container.
-    pub fn labels(&self, ticket: Ticket) -> HashMap<String, String> {
-        life::labels(&self.worker, self.boot, ticket)
+    /// The labels of an attempt's container, which has so much time.
+    pub fn labels(&self, ticket: Ticket, timeout: Duration) -> HashMap<String, String> {
+        let (who, home) = ((&self.worker, self.boot), self.home.as_ref());
+        life::labels(who, ticket, home, (SystemClock.now(), timeout))
     }
 
     /// Waits until everything was looked at once.
@@ -142,8 +147,8 @@ impl Sandboxes {
         cleared && !self.engine.is_down()
     }
 
-    /// Removes containers of ours whose attempt is over, of earlier lives of this worker, and of
-    /// processes of this machine that are dead. Returns how many.
+    /// Removes containers of ours whose attempt is over, and those of others that are orphans.
+    /// Returns how many.
     async fn sweep(&self) -> Result<usize, EngineError> {
         let client = self.engine.client().await?;
         let options = ListContainersOptions {
@@ -173,10 +178,11 @@ impl Sandboxes {
 
     fn is_leftover(&self, name: &str, labels: &HashMap<String, String>) -> bool {
         let of = |label| labels.get(label).map_or("", String::as_str);
-        if of(life::WORKER) == self.worker.as_str() {
-            return of(life::BOOT) != self.boot.to_string() || !self.live.lock().contains(name);
+        // Runs on one's own machine all have a worker of the same name: the life decides.
+        if of(life::WORKER) == self.worker.as_str() && of(life::BOOT) == self.boot.to_string() {
+            return !self.live.lock().contains(name);
         }
-        life::is_dead(of(life::PROCESS))
+        life::is_orphan(labels, self.home.as_ref(), SystemClock.now())
     }
 
     async fn remove(&self, name: &str) -> Result<(), EngineError> {

@@ -118,7 +118,7 @@ impl SandboxPlace {
             user: self.user,
             workspace: self.workspace.as_deref(),
             hosts: &self.hosts,
-            labels: self.sandboxes.labels(command.ticket),
+            labels: self.sandboxes.labels(command.ticket, command.timeout),
             cores,
         });
         let options =
@@ -183,6 +183,13 @@ impl SandboxPlace {
         let engine = &self.sandboxes.engine;
         let inspected = client.inspect_container(name, None::<InspectContainerOptions>);
         let inspected = engine.call("inspect a container", inspected).await;
+        if inspected.as_ref().is_err_and(EngineError::is_absent) {
+            return Err(Fault {
+                code: "visor::sandbox::removed".into(),
+                message: "somebody else removed the container while the check ran".into(),
+                retry: true,
+            });
+        }
         let state = inspected.ok().and_then(|container| container.state);
         if state.and_then(|state| state.oom_killed) == Some(true) {
             return Ok(End::OutOfMemory);
