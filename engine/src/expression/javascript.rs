@@ -93,15 +93,32 @@ fn forms(source: &str) -> [String; 2] {
 }
 
 fn malformed(ctx: &Ctx<'_>, source: &str) -> Option<String> {
-    let mut why = None;
+    let mut refused = Vec::new();
     for form in forms(source) {
         match ctx.eval::<Function<'_>, _>(form).catch(ctx) {
             Ok(_) => return None,
-            // As statements more is allowed, so that message is nearer to what is wrong.
-            Err(caught) => why = Some(describe(&caught)),
+            Err(caught) => refused.push((describe(&caught), is_behind(&caught, source))),
         }
     }
-    why
+    // As statements more is allowed, so that message is nearer to what is wrong.
+    let (why, behind) = refused.pop()?;
+    if !behind {
+        return Some(why);
+    }
+    // What follows the text is not its writer's: either the text closes the function itself, with
+    // a brace too many, or it wants more than there is.
+    let brace = refused.pop().filter(|(why, behind)| !behind && why.ends_with("'}'"));
+    Some(brace.map_or_else(|| "the expression ends too early".to_owned(), |(why, _)| why))
+}
+
+/// Whether a form was refused only after the whole text, which begins on its second line.
+fn is_behind(caught: &CaughtError<'_>, source: &str) -> bool {
+    let CaughtError::Exception(exception) = caught else { return false };
+    // `    at eval_script:3:1`
+    let stack = exception.stack().unwrap_or_default();
+    let line = stack.lines().next().and_then(|place| place.rsplit(':').nth(1));
+    let last = source.matches('\n').count() + 2;
+    line.and_then(|line| line.parse::<usize>().ok()).is_some_and(|line| line > last)
 }
 
 /// Processor time of this thread. Time of day would blame an expression for a busy machine.
@@ -138,7 +155,8 @@ fn value_of<'js>(ctx: &Ctx<'js>, source: &str) -> Result<Value<'js>, String> {
             return function.call(()).catch(ctx).map_err(|caught| describe(&caught));
         }
     }
-    ctx.eval(source).catch(ctx).map_err(|caught| describe(&caught))
+    let evaluated = ctx.eval(source).catch(ctx);
+    evaluated.map_err(|caught| malformed(ctx, source).unwrap_or_else(|| describe(&caught)))
 }
 
 fn truth<'js>(ctx: &Ctx<'js>, value: Value<'js>) -> Result<bool, String> {

@@ -114,7 +114,7 @@ fn what_cannot_be_evaluated_says_why() {
     assert!(error_of("output.a.b").contains("'b'"));
     assert!(error_of("throw new Error('no disk')").contains("no disk"));
     assert!(error_of("throw 'words'").contains("words"));
-    assert!(error_of("(").contains("unexpected"));
+    assert!(error_of("(").contains("ends too early"));
     assert!(error_of(&"x".repeat(100_000)).contains("longer than"));
     // Not even the message of an error can hold anything up.
     let source = "const e = new Error('a'); \
@@ -246,5 +246,27 @@ proptest! {
             evaluate("output.text.length >= 0", &scope(json!({ "text": text }))),
             Ok(true)
         );
+    }
+}
+
+#[test]
+fn what_is_wrong_with_the_form_names_only_what_is_in_the_text() {
+    let too_early = "the expression ends too early";
+    for (source, said) in [
+        ("output.x <", too_early),
+        ("output.x && // and", too_early),
+        ("output.x ==\n", too_early),
+        ("(output.x", too_early),
+        ("hasIssue(issues,", too_early),
+        ("output.x ? 1", too_early),
+        ("if (output.x) {", too_early),
+        ("return output.x <", too_early),
+        ("output.x }", "Unexpected token '}'"),
+        ("1 + ;", "unexpected token in expression: ';'"),
+        ("'true", "unexpected end of string"),
+    ] {
+        let checked = super::check_syntax(std::iter::once(source));
+        assert_eq!(checked, [Some(said.to_owned())], "{source}");
+        assert_eq!(error_of(source), said, "{source}");
     }
 }
