@@ -11,6 +11,7 @@ use visor_protocol::ids::RunId;
 use visor_protocol::result::RunReport;
 use visor_transport::BusError;
 
+use super::silence::{Silence, Step};
 use super::{Backend, ClientError, Seen, Watch};
 use crate::failure::Failure;
 use crate::render::progress::screen::Screen;
@@ -24,8 +25,6 @@ const ASK_AFTER: Duration = Duration::from_secs(1);
 /// While checks wait and nothing is heard, what they wait for is asked this often.
 const EXPLAIN_AFTER: Duration = Duration::from_secs(1);
 const EXPLAIN_AGAIN: Duration = Duration::from_secs(3);
-/// Without an answer for so long, the person who waits is told.
-const COMPLAIN_AFTER: Duration = Duration::from_secs(3);
 /// A coordinator that is there and takes nothing just now is asked again for so long.
 const SUBMIT_WITHIN: Duration = Duration::from_secs(60);
 /// A coordinator that restarts is back within this time.
@@ -78,7 +77,8 @@ pub(crate) async fn follow(
         started: Instant::now(),
         heard: Instant::now(),
         noticed: Instant::now(),
-        complained: false,
+        timeout: submission.timeout_ms.map(Duration::from_millis),
+        silence: Silence::default(),
         said_no_worker: false,
         wants_output: logs,
         told_end: false,
@@ -129,7 +129,9 @@ struct Follower<'a> {
     heard: Instant,
     /// When anything last changed in it.
     noticed: Instant,
-    complained: bool,
+    /// The run's own limit.
+    timeout: Option<Duration>,
+    silence: Silence,
     said_no_worker: bool,
     /// The output of checks is shown as it comes.
     wants_output: bool,
@@ -290,7 +292,7 @@ impl<'a> Follower<'a> {
                         let run = self.run.to_string();
                         explaining = Some(self.backend.call(Request::Why { run, check: None }));
                     }
-                    self.complain();
+                    self.bear_silence()?;
                     if let Some((until, _)) = &cancelling
                         && Instant::now() >= *until
                     {
@@ -358,7 +360,7 @@ impl<'a> Follower<'a> {
         match answer {
             Ok(Response::Run(report)) => {
                 self.heard = Instant::now();
-                if std::mem::take(&mut self.complained) {
+                if self.silence.broken() {
                     self.insist("  the coordinator answers again");
                 }
                 let now = self.now();
@@ -378,16 +380,26 @@ impl<'a> Follower<'a> {
         }
     }
 
-    fn complain(&mut self) {
+    /// Says that nothing is heard, and gives up in the end.
+    fn bear_silence(&mut self) -> Result<(), Failure> {
         let silent = self.heard.elapsed();
-        if silent >= COMPLAIN_AFTER && !self.complained {
-            self.complained = true;
-            let line = format!(
-                "  no news from {} for {}; the run goes on there, asking again",
-                self.backend.place(),
-                text::duration(silent),
-            );
-            self.insist(&line);
+        let is_overdue = self.timeout.is_some_and(|timeout| self.now() > timeout);
+        let place = self.backend.place();
+        let time = text::duration(silent);
+        match self.silence.lasted(silent, is_overdue) {
+            Step::Wait => Ok(()),
+            Step::Tell => {
+                let line = format!("  no answer from {place} for {time}; asking again");
+                self.insist(&line);
+                Ok(())
+            }
+            Step::Leave => {
+                let what = format!("no answer from {place} for {time}");
+                Err(Failure::unavailable("visor::client::no_answer", what).help(format!(
+                    "the run goes on when the coordinator is back: visor runs show {}",
+                    self.run
+                )))
+            }
         }
     }
 

@@ -4,7 +4,7 @@
 //! - [`backend`]: what all ways have in common, and their errors
 //! - [`bus`], [`http`] (with [`sse`]): the ways; a run on this machine goes over its own bus
 //! - [`connect`]: from an address to one of them
-//! - [`follow`]: submit a run and watch it to its end
+//! - [`follow`]: submit a run and watch it to its end; `silence`: how long it is waited for
 //! - [`pack`]: the working tree as an archive
 //! - [`environment`], [`dotenv`], [`revision`]: the submitter's variables, and what is being
 //!   checked
@@ -18,6 +18,7 @@ pub(crate) mod follow;
 pub(crate) mod http;
 pub(crate) mod pack;
 pub(crate) mod revision;
+mod silence;
 mod sse;
 
 pub(crate) use backend::{Backend, ClientError, Seen, Watch};
