@@ -99,6 +99,17 @@ pub(super) enum PriorityArg {
     Low,
 }
 
+impl PriorityArg {
+    /// As it is written where it is not the usual one.
+    fn word(self) -> Option<&'static str> {
+        match self {
+            Self::High => Some("high"),
+            Self::Normal => None,
+            Self::Low => Some("low"),
+        }
+    }
+}
+
 impl From<PriorityArg> for Priority {
     fn from(priority: PriorityArg) -> Self {
         match priority {
@@ -154,7 +165,8 @@ impl RunArgs {
         }
     }
 
-    /// This command without its choice of checks.
+    /// This command without its choice of checks: everything that makes the run what it is, and
+    /// nothing of how it was shown. The token is a secret, and the journal is of that run.
     pub(super) fn again(&self) -> String {
         let mut out = "visor run".to_owned();
         if let Some(path) = &self.config {
@@ -169,14 +181,43 @@ impl RunArgs {
         flag("--tags", list(&self.tags));
         flag("--exclude-tags", list(&self.exclude_tags));
         flag("--event", self.event.clone());
+        flag("--max-parallelism", self.max_parallelism.map(|number| number.to_string()));
+        flag("--timeout", self.timeout.map(|millis| millis.to_string()));
         flag("--fleet", self.fleet.clone());
+        flag("--channel", self.channel.as_ref().map(ToString::to_string));
+        flag("--pool", self.pool.as_ref().map(ToString::to_string));
+        flag("--priority", self.priority.word().map(str::to_owned));
+        if self.fail_fast {
+            out.push_str(" --fail-fast");
+        }
         out
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        run: RunArgs,
+    }
+
+    #[test]
+    fn the_line_that_runs_a_check_again_has_every_flag_of_the_run() {
+        let flags = "--config a.yaml --tags x,y --exclude-tags z --event manual \
+                     --max-parallelism 3 --timeout 5000 --fleet nats://h:4222 --channel acme/api \
+                     --pool gpu --priority high --fail-fast";
+        let shown = "-q --output json --token secret --data-dir d --check a";
+        let line = Line::parse_from(format!("visor {flags} {shown}").split_whitespace());
+        assert_eq!(line.run.again(), format!("visor run {flags}"));
+        let again = Line::parse_from(format!("visor {flags}").split_whitespace()).run;
+        assert_eq!(again.again(), line.run.again());
+        assert_eq!(Line::parse_from(["visor"]).run.again(), "visor run");
+    }
 
     #[test]
     fn a_time_may_have_a_unit() {
