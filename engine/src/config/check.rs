@@ -289,7 +289,9 @@ impl<'a> Fields<'_, 'a> {
     /// Where and how a check of a type that runs does so.
     fn settings(&mut self, check: &mut Check) {
         check.timeout_ms = self
-            .given("timeout", |reader, key, node| reader.number(key, node, 1..=MAX_TIMEOUT_MS))
+            .given("timeout", |reader, key, node| {
+                reader.milliseconds(key, node, 1..=MAX_TIMEOUT_MS)
+            })
             .unwrap_or(DEFAULT_TIMEOUT_MS);
         self.settings_of_others(check);
     }

@@ -275,6 +275,30 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// A time in milliseconds, which is a whole number: many write `30s` as they do elsewhere.
+    pub(super) fn milliseconds(
+        &mut self,
+        key: &Key<'_>,
+        node: &Node,
+        limits: std::ops::RangeInclusive<u64>,
+    ) -> Option<u64> {
+        let Value::Text(text) = &node.value else { return self.number(key, node, limits) };
+        let number = in_milliseconds(text).filter(|number| limits.contains(number));
+        let help = number.map_or_else(
+            || "milliseconds: 10 seconds are 10000".to_owned(),
+            |number| format!("milliseconds: write {number}"),
+        );
+        self.push(
+            Diagnostic::error(
+                "visor::config::wrong_type",
+                format!("{} must be a whole number", key.says()),
+            )
+            .label(key.place_of(node), "this is text")
+            .help(help),
+        );
+        None
+    }
+
     /// Texts: one, or a list of them. Nothing is an empty list.
     pub fn texts(&mut self, key: &Key<'_>, node: &Node, also: Also) -> Vec<(String, Range<usize>)> {
         let items = match &node.value {
@@ -383,6 +407,29 @@ impl<'a> Reader<'a> {
         }
         is_map
     }
+}
+
+/// What `10s`, `1.5 min` and the like are in milliseconds.
+fn in_milliseconds(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let factor = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "ms" | "msec" | "millis" | "milliseconds" => 1,
+        "s" | "sec" | "secs" | "second" | "seconds" => 1_000,
+        "m" | "min" | "mins" | "minute" | "minutes" => 60_000,
+        "h" | "hr" | "hour" | "hours" => 3_600_000,
+        "d" | "day" | "days" => 86_400_000,
+        _ => return None,
+    };
+    let (whole, part) = number.split_once('.').unwrap_or((number, ""));
+    let whole = whole.parse::<u64>().ok()?.checked_mul(factor)?;
+    // Three places are as fine as milliseconds are.
+    let thousandths: u64 = match part {
+        "" => 0,
+        _ => format!("{part:0<3}").get(..3)?.parse().ok()?,
+    };
+    whole.checked_add(thousandths * factor / 1_000)
 }
 
 /// `` `a`, `b` or `c` ``
