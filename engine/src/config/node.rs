@@ -321,10 +321,10 @@ pub(super) fn parse(source: &Source) -> Parsed {
 
 /// The parser's error in the words of this crate.
 fn explain(error: &Error, text: &str) -> Diagnostic {
-    explain_at(error, error.location().map_or(0..0, |location| place(location, text)))
+    explain_at(error, error.location().map_or(0..0, |location| place(location, text)), text)
 }
 
-fn explain_at(error: &Error, at: Range<usize>) -> Diagnostic {
+fn explain_at(error: &Error, at: Range<usize>, text: &str) -> Diagnostic {
     match error {
         Error::DuplicateMappingKey { key, .. } => {
             syntax::repeated(key.as_deref().unwrap_or("this key"), &[at], "")
@@ -347,13 +347,13 @@ fn explain_at(error: &Error, at: Range<usize>) -> Diagnostic {
         )
         .label(at, "this alias")
         .help("write the value out here"),
-        Error::AliasError { error, .. } => explain_at(error, at),
+        Error::AliasError { error, .. } => explain_at(error, at, text),
         _ => {
             let said = error.to_string();
             if said.contains("recursion limit") {
                 return too_deep(at);
             }
-            syntax::invalid(&said, at)
+            syntax::invalid(&said, at, text)
         }
     }
 }

@@ -117,14 +117,37 @@ const ANCHOR: &str =
     "define it before with `&name`, or put the text in quotes if `*` is part of it";
 
 /// A text that is no YAML.
-pub(super) fn invalid(said: &str, at: Range<usize>) -> Diagnostic {
+pub(super) fn invalid(said: &str, at: Range<usize>, text: &str) -> Diagnostic {
     let lower = said.to_lowercase();
     let known = WORDS.iter().find(|(theirs, ..)| lower.contains(theirs));
     let (what, help) = known.map_or(
         ("this cannot be read", "look for a missing quote, a stray character or wrong indentation"),
         |(_, ours, help)| (*ours, *help),
     );
+    // A command that prints JSON has quotes of both kinds: one pair more around it does not help.
+    let key = if help == QUOTE_COLON { key_of_value_at(text, at.start) } else { None };
+    let help = key.map_or_else(
+        || help.to_owned(),
+        |key| {
+            format!(
+                "write it as a block if `: ` is part of the text: `{}: |`, and the text on the \
+                 next line, indented further",
+                clip(key)
+            )
+        },
+    );
     Diagnostic::error(CODE, format!("the file is not valid YAML: {what}"))
         .label(at, "here")
         .help(help)
+}
+
+/// The key of the line whose plain value has quotes and holds this place.
+fn key_of_value_at(text: &str, at: usize) -> Option<&str> {
+    let start = text.get(..at)?.rfind('\n').map_or(0, |end| end + 1);
+    let line = text.get(start..)?.lines().next()?;
+    let (key, value) = line.split_once(": ")?;
+    let is_within =
+        at - start > key.len() && !value.trim_start().starts_with(['"', '\'', '{', '[']);
+    let key = key.trim().trim_start_matches("- ").trim_start();
+    (is_within && value.contains(['"', '\''])).then_some(key)
 }
