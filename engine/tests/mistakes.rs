@@ -364,3 +364,59 @@ fn what_is_too_complex_says_what_is_too_much() {
     let junk = found("\u{7f}ELF\u{2}\u{1}").to_string();
     assert!(junk.starts_with("visor.yaml:1:1: error: the file is not text"), "{junk}");
 }
+
+/// What is advised about each mistake of a text.
+fn advice(text: &str) -> Vec<String> {
+    found(text).iter().map(|item| item.help.clone().unwrap_or_default()).collect()
+}
+
+#[test]
+fn a_timeout_with_a_unit_is_told_in_milliseconds() {
+    for (written, help) in [
+        ("10s", "milliseconds: write 10000"),
+        ("5m", "milliseconds: write 300000"),
+        ("1.5 min", "milliseconds: write 90000"),
+        ("'250'", "milliseconds: write 250"),
+        ("2h", "milliseconds: write 7200000"),
+        ("soon", "milliseconds: 10 seconds are 10000"),
+        ("0s", "milliseconds: 10 seconds are 10000"),
+        ("99999999999999999999d", "milliseconds: 10 seconds are 10000"),
+        ("1.é", "milliseconds: 10 seconds are 10000"),
+    ] {
+        let text = format!("version: 1\nchecks: {{ a: {{ type: noop, timeout: {written} }} }}\n");
+        assert_eq!(places(&text), ["2:37 wrong_type"], "{written}");
+        assert_eq!(advice(&text), [help], "{written}");
+    }
+}
+
+#[test]
+fn a_plain_command_that_prints_json_is_to_be_a_block() {
+    let with = |line: &str| format!("version: 1\nchecks:\n  a:\n    type: command\n{line}\n");
+    for (line, block) in [
+        ("    exec: echo '{\"percent\": 71}'", "`exec: |`"),
+        ("    exec: curl -H \"Accept: text/plain\" $URL", "`exec: |`"),
+        ("    message: it's: so", "`message: |`"),
+    ] {
+        let help = advice(&with(line)).concat();
+        assert!(help.contains(block) && help.contains("next line"), "{line}: {help}");
+    }
+    // Where the place is no value, the indentation may be wrong.
+    for line in ["    exec: a\n      b: 'c'", "    exec: a: b"] {
+        let help = advice(&with(line)).concat();
+        assert!(help.contains("put the value in quotes"), "{line}: {help}");
+    }
+}
+
+#[test]
+fn keys_that_are_not_indented_under_their_check_are_one_mistake() {
+    let text = "version: 1\nchecks:\n  a:\n  type: command\n  exec: make\n  env: { A: b }\n  \
+                tags: [x]\n  b: { type: noop, depends_on: [a] }\n";
+    assert_eq!(places(text), ["3:3 wrong_type"]);
+    assert_eq!(advice(text), ["indent `type` to `tags` under `a`"]);
+    let text = "version: 1\nchecks:\n  a:\n  type: noop\n  b:\n  type: noop\n";
+    assert_eq!(places(text), ["3:3 wrong_type", "5:3 wrong_type", "6:3 duplicate_key"]);
+    assert!(advice(text).contains(&"indent `type` under `b`".to_owned()), "{:?}", advice(text));
+    // A check may have the name of a key, and one may be empty without any that follow.
+    let text = "version: 1\nchecks:\n  a:\n  message: { type: noop }\n  tags: 5\n";
+    assert_eq!(places(text), ["3:3 wrong_type", "5:9 wrong_type"]);
+}

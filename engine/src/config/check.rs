@@ -42,6 +42,27 @@ pub(super) fn placeholder(name: CheckName, span: Range<usize>) -> Check {
     }
 }
 
+/// What a check is, for whoever wrote something else.
+const A_CHECK: &str = "a mapping with `type` and what the type needs";
+
+/// Reports a check with nothing in it. Keys of a check that follow in its column are probably its
+/// own.
+pub(super) fn is_nothing(reader: &mut Reader<'_>, key: &Key<'_>, follow: &[&str]) {
+    let help = match follow {
+        [] => None,
+        [one] => Some(format!("indent `{one}` under `{}`", clip(key.name))),
+        [first, ..] => {
+            let last = follow[follow.len() - 1];
+            Some(format!("indent `{first}` to `{last}` under `{}`", clip(key.name)))
+        }
+    };
+    reader.push(
+        Diagnostic::error("visor::config::wrong_type", format!("{} must be {A_CHECK}", key.says()))
+            .label(key.span.clone(), "nothing is given")
+            .maybe_help(help),
+    );
+}
+
 /// Reads one check; none when there is nothing to go by.
 pub(super) fn read(
     reader: &mut Reader<'_>,
@@ -50,7 +71,7 @@ pub(super) fn read(
     name: CheckName,
     sandboxes: Option<&BTreeMap<String, SandboxDefinition>>,
 ) -> Option<Check> {
-    if !reader.is_map(key, node, "a mapping with `type` and what the type needs") {
+    if !reader.is_map(key, node, A_CHECK) {
         return None;
     }
     let owner = format!("check `{}`", clip(key.name));

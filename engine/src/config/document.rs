@@ -8,7 +8,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 use visor_protocol::CheckName;
 
-use super::keys::{self, TOP};
+use super::keys::{self, CHECK, TOP};
 use super::model::{Check, Config, TagFilter};
 use super::node::{Node, Value};
 use super::reader::{Also, Key, Reader, clip};
@@ -214,7 +214,25 @@ impl<'d> Document<'d, '_> {
                     .label(key.span.clone(), "nothing in here"),
             );
         }
-        for (key, node) in entries {
+        let mut entries = entries.into_iter().peekable();
+        let mut is_flat = false;
+        while let Some((key, node)) = entries.next() {
+            if let Value::Null = node.value
+                && let Ok(name) = CheckName::new(key.name)
+            {
+                let mut stray = Vec::new();
+                while let Some((key, _)) = entries.next_if(|(key, node)| is_stray(key, node)) {
+                    stray.push(key.name);
+                }
+                is_flat |= !stray.is_empty();
+                check::is_nothing(self.reader, &key, &stray);
+                checks.insert(name.clone(), check::placeholder(name, key.span.clone()));
+                continue;
+            }
+            // Told of with the check before, of which a key that comes again is the rest.
+            if is_flat && is_stray(&key, node) {
+                continue;
+            }
             let name = match CheckName::new(key.name) {
                 Ok(name) => name,
                 Err(error) => {
@@ -238,4 +256,10 @@ impl<'d> Document<'d, '_> {
         }
         checks
     }
+}
+
+/// A key of a check where the name of one belongs, as its value shows.
+fn is_stray(key: &Key<'_>, node: &Node) -> bool {
+    let is_check = matches!(node.value, Value::Map(_)) && key.name != "env";
+    !is_check && CHECK.iter().any(|(known, _)| *known == key.name)
 }
