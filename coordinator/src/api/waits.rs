@@ -82,7 +82,8 @@ impl Queued<'_> {
         }
         if info.ready_workers == 0 {
             let words = format!("a worker of pool `{pool}` that takes jobs: {}", troubles(&here));
-            return (Wait::Worker, words, Some(start));
+            let help = format!("put right what keeps it, or {start}");
+            return (Wait::Worker, words, Some(help));
         }
         if let Some((image, Some(nowhere))) = self.image(&here) {
             let words = format!("image `{image}`, which no worker of pool `{pool}` has: {nowhere}");
