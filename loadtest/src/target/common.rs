@@ -1,4 +1,4 @@
-//! What targets that are asked over the network have in common.
+//! What targets have in common.
 
 use std::collections::BTreeMap;
 

@@ -1,6 +1,5 @@
 //! A process of its own for each run: `visor run`, as a shell script would start it.
 
-use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -9,10 +8,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use async_trait::async_trait;
-use parking_lot::Mutex;
-use visor_protocol::result::GroupedResults;
+use visor_protocol::result::RunReport;
 
-use super::Target;
+use super::common::Faults;
+use super::{Target, facts_of};
 use crate::book::Book;
 use crate::ledger::Fact;
 use crate::scenario::Scenario;
@@ -28,12 +27,12 @@ pub struct EmbeddedTarget {
     arguments: Vec<String>,
     clock: LoadClock,
     watched: Arc<Watched>,
-    faults: Arc<Mutex<BTreeMap<String, u64>>>,
+    faults: Faults,
 }
 
 struct Ended {
     status: usage::Status,
-    results: Option<GroupedResults>,
+    report: Option<RunReport>,
 }
 
 impl EmbeddedTarget {
@@ -54,14 +53,14 @@ impl EmbeddedTarget {
             .with_context(|| format!("cannot write {}", file.display()))?;
         let mut arguments: Vec<String> = ["run", "--config"].map(str::to_owned).into();
         arguments.push(file.display().to_string());
-        arguments.extend(["--check", "all", "--output", "json", "--quiet"].map(str::to_owned));
+        arguments.extend(["--check", "all", "--output", "report", "--quiet"].map(str::to_owned));
         if !scenario.tags.is_empty() {
             arguments.extend(["--tags".to_owned(), scenario.tags.join(",")]);
         }
         if let Some(limit) = scenario.max_parallelism {
             arguments.extend(["--max-parallelism".to_owned(), limit.to_string()]);
         }
-        Ok(Self { program, arguments, clock, watched, faults: Arc::default() })
+        Ok(Self { program, arguments, clock, watched, faults: Faults::default() })
     }
 
     fn spawn(&self) -> std::io::Result<Child> {
@@ -72,10 +71,6 @@ impl EmbeddedTarget {
             .stderr(Stdio::null())
             .spawn()
     }
-
-    fn fault(&self, kind: impl Into<String>) {
-        *self.faults.lock().entry(kind.into()).or_default() += 1;
-    }
 }
 
 /// Reads what a process prints and waits for its end.
@@ -85,7 +80,7 @@ fn attend(mut child: Child) -> std::io::Result<Ended> {
         stdout.take(MAX_RESULT_BYTES).read_to_end(&mut output)?;
     }
     let status = usage::wait(child)?;
-    Ok(Ended { status, results: serde_json::from_slice(&output).ok() })
+    Ok(Ended { status, report: serde_json::from_slice(&output).ok() })
 }
 
 #[async_trait]
@@ -98,7 +93,7 @@ impl Target for EmbeddedTarget {
         let child = match self.spawn() {
             Ok(child) => child,
             Err(error) => {
-                self.fault(format!("cannot start: {error}"));
+                self.faults.count(format!("cannot start: {error}"));
                 book.take(Fact::Refused { run });
                 return;
             }
@@ -111,19 +106,17 @@ impl Target for EmbeddedTarget {
         let at = self.clock.now();
         let ended = match ended {
             Ok(Ok(ended)) => ended,
-            Ok(Err(error)) => return self.fault(format!("lost track: {error}")),
-            Err(_) => return self.fault("lost track"),
+            Ok(Err(error)) => return self.faults.count(format!("lost track: {error}")),
+            Err(_) => return self.faults.count("lost track"),
         };
         self.watched.ended(&ended.status);
         let passed = ended.status.code == Some(0);
         if !passed {
-            self.fault(format!("ended with {}", ended.status));
+            self.faults.count(format!("ended with {}", ended.status));
         }
-        let results = ended.results.unwrap_or_default();
-        for (check, result) in (0_u32..).zip(results.values().flatten()) {
-            let passed = result.issues.is_empty();
-            book.take(Fact::Settled { run, check, passed, ran: None, at });
-        }
+        // The run is over for whoever started it when the process is.
+        let told = ended.report.iter().flat_map(|report| facts_of(run, report, &self.clock));
+        told.filter(|fact| !matches!(fact, Fact::Finished { .. })).for_each(|fact| book.take(fact));
         book.take(Fact::Finished { run, passed, at });
     }
 
@@ -136,7 +129,7 @@ impl Target for EmbeddedTarget {
     }
 
     fn faults(&self) -> Vec<(String, u64)> {
-        self.faults.lock().iter().map(|(kind, count)| (kind.clone(), *count)).collect()
+        self.faults.list()
     }
 }
 

@@ -3,7 +3,7 @@
 //! - [`embedded`]: a process of its own for each run
 //! - [`serve`]: the one-machine server, over HTTP
 //! - [`fleet`]: a coordinator and workers, over the bus
-//! - `common`: what the last two share
+//! - `common`: what they share
 
 mod common;
 pub mod embedded;
