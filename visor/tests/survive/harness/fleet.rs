@@ -185,8 +185,8 @@ impl Fleet {
         }
         until("no process is left of anything", || leftovers::strays().is_empty()).await;
         // Shared by the workers of a machine, and there for good: the places where each keeps its
-        // things apart, and a file that is mounted into every container.
-        let kept = ["hosts", "owners", "workspaces"];
+        // things apart, the name of the directory, and a file that is mounted into every container.
+        let kept = ["hosts", "owners", "owners/.id", "workspaces"];
         assert_eq!(leftovers::entries(&self.workers_dir(), &kept), Vec::<PathBuf>::new());
         assert_eq!(leftovers::entries(&self.temporary_dir(), &[]), Vec::<PathBuf>::new());
         let journal = journal::open(&self.data_dir);

@@ -94,7 +94,7 @@ fn contains(bytes: &[u8], text: &[u8]) -> bool {
     bytes.windows(text.len()).any(|window| window == text)
 }
 
-/// Everything below a directory, empty directories included, but for these names directly in it.
+/// Everything below a directory, empty directories included, but for these paths in it.
 pub(crate) fn entries(under: &Path, expected: &[&str]) -> Vec<PathBuf> {
     let expected: Vec<PathBuf> = expected.iter().map(|name| under.join(name)).collect();
     let mut found = Vec::new();
