@@ -434,6 +434,31 @@ async fn what_the_dead_left_is_swept_and_what_the_living_use_is_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_container_that_somebody_else_removes_is_a_fault_that_may_be_retried() {
+    let engine = engine!(private_or_skip, "a_container_that_somebody_else_removes");
+    let mut desk = Desk::open(in_sandbox(&engine, "removed")).await;
+    desk.enqueue(&command(1, "echo started; sleep 1000")).await;
+    let runs = |name: &String| {
+        let container = engine.get(&format!("/containers/{name}/json"));
+        container["State"]["Running"].as_bool() == Some(true)
+    };
+    until("it runs", || engine.containers("visor.job").iter().any(runs)).await;
+    let name = engine.containers("visor.job").remove(0);
+    let removed = std::process::Command::new("curl")
+        .args(["-sf", "-X", "DELETE", "--unix-socket"])
+        .arg(engine.socket())
+        .arg(format!("http://engine/containers/{name}?force=1"))
+        .status()
+        .unwrap();
+    assert!(removed.success());
+    let outcome = desk.outcome().await;
+    let End::Infrastructure(fault) = &outcome.end else { panic!("{:?}", outcome.end) };
+    assert!(fault.retry, "{fault:?}");
+    assert_eq!(fault_code(&outcome), "visor::sandbox::removed");
+    desk.worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_daemon_killed_in_the_middle_is_a_fault_that_may_be_retried() {
     let mut engine = engine!(private_or_skip, "a_daemon_killed_in_the_middle");
     let mut desk = Desk::open(in_sandbox(&engine, "killed")).await;

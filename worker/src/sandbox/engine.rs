@@ -66,6 +66,11 @@ impl EngineError {
         matches!(self, Self::Refused { status: 404, .. })
     }
 
+    /// Somebody else is removing it at this moment.
+    pub fn is_being_removed(&self) -> bool {
+        matches!(self, Self::Refused { status: 409, message, .. } if message.contains("in progress"))
+    }
+
     /// The engine itself is not there.
     pub fn is_down(&self) -> bool {
         matches!(self, Self::Unreachable { .. } | Self::TimedOut { .. })

@@ -190,7 +190,7 @@ impl Sandboxes {
         let options = RemoveContainerOptions { v: true, force: true, link: false };
         let removed = client.remove_container(name, Some(options));
         match self.engine.call("remove a container", removed).await {
-            Err(error) if error.is_absent() => Ok(()),
+            Err(error) if error.is_absent() || error.is_being_removed() => Ok(()),
             removed => removed,
         }
     }

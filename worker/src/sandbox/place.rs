@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bollard::Docker;
+use bollard::models::{ContainerState, ContainerStateStatusEnum};
 use bollard::query_parameters::{
     AttachContainerOptions, ContainerArchiveInfoOptions, CreateContainerOptions,
     InspectContainerOptions, StartContainerOptions,
@@ -183,7 +184,11 @@ impl SandboxPlace {
         let engine = &self.sandboxes.engine;
         let inspected = client.inspect_container(name, None::<InspectContainerOptions>);
         let inspected = engine.call("inspect a container", inspected).await;
-        if inspected.as_ref().is_err_and(EngineError::is_absent) {
+        let is_removed = match &inspected {
+            Ok(container) => container.state.as_ref().is_some_and(is_going),
+            Err(error) => error.is_absent(),
+        };
+        if is_removed {
             return Err(Fault {
                 code: "visor::sandbox::removed".into(),
                 message: "somebody else removed the container while the check ran".into(),
@@ -208,6 +213,12 @@ impl SandboxPlace {
         }
         Ok(End::Exited { code: i32::try_from(code).unwrap_or(i32::MAX) })
     }
+}
+
+/// Whether a container is being removed, which is not over when its processes are.
+fn is_going(state: &ContainerState) -> bool {
+    let status = state.status;
+    matches!(status, Some(ContainerStateStatusEnum::REMOVING | ContainerStateStatusEnum::DEAD))
 }
 
 /// A container that was just started.
