@@ -404,8 +404,9 @@ async fn what_the_dead_left_is_swept_and_what_the_living_use_is_not() {
     let data = tempfile::tempdir().unwrap();
     let mut config = in_sandbox(&engine, "sweep");
     config.data_dir = Some(data.path().to_owned());
-    let desk = Desk::open(config).await;
-    let home = std::fs::read_to_string(data.path().join("owners/.id")).unwrap();
+    let owners = data.path().join("owners");
+    std::fs::create_dir(&owners).unwrap();
+    let home = visor_providers::host::owners::id(&owners).unwrap();
     let far = "18446744073709551615";
     // All under the name of our worker: runs on one's own machine have one name for all.
     let all = [
@@ -417,12 +418,14 @@ async fn what_the_dead_left_is_swept_and_what_the_living_use_is_not() {
     ];
     for (name, process, data, until) in &all {
         let labels = serde_json::json!({
-            "visor.worker": desk.worker.id(), "visor.boot": "1", "visor.process": process,
+            "visor.worker": config.id, "visor.boot": "1", "visor.process": process,
             "visor.data": data, "visor.owner": "gone", "visor.until": until,
         });
         make(name, &labels.to_string());
     }
     make("stranger", "{\"app\":\"database\"}");
+    // Not before all are there: one is swept between being made and being started otherwise.
+    let desk = Desk::open(config).await;
     until("the leftovers are swept", || {
         let mut left = engine.containers("visor.boot=1");
         left.sort();
